@@ -1,0 +1,238 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once.
+
+Exit codes: 0 success; 1 unexpected error; 2 wrong parameter or usage; 3 study cannot be used; 4 not found; 5 weights;
+6 busy; 7 out of memory; 8 missing program; 9 server; 10 some of several studies failed; 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.errors import CovidBertError
+
+app = typer.Typer(
+    name="covid-bert",
+    help=f"Classify chest CT studies with 3D CNN-BERT, segment lungs, and serve both. {RESEARCH_USE_ONLY}",
+    epilog=(
+        "Exit codes: 0 success, 1 unexpected, 2 wrong parameter, 3 study cannot be used, 4 not found, 5 weights, "
+        "6 busy, 7 out of memory, 8 missing program, 9 server, 10 some studies failed, 130 cancelled."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+weights_app = typer.Typer(help="List, fetch, import and verify weights.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+class SystemName(str, Enum):
+    """Systems that can be asked for; a test holds them equal to the registry."""
+
+    S1 = "s1"
+    S2 = "s2"
+    BASELINE = "baseline"
+
+
+class ConfigurationName(str, Enum):
+    """Configurations of the systems."""
+
+    CORRECTED = "corrected"
+    PUBLISHED = "published"
+
+
+class LungsMethod(str, Enum):
+    """Lung segmentation methods."""
+
+    MORPHOLOGICAL = "morphological"
+    R231 = "r231"
+
+
+class MaskSuffix(str, Enum):
+    """Formats of a written mask."""
+
+    NIFTI = ".nii.gz"
+    NRRD = ".nrrd"
+    METAIMAGE = ".mha"
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(help="Studies: NIfTI, NRRD or MetaImage files, DICOM folders or zips, folders of slice images."),
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Lungs = Annotated[LungsMethod, typer.Option(help="Method that segments the lungs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID or SeriesNumber, for DICOM folders with several.")]
+Report = Annotated[Path | None, typer.Option(help="Write a manifest of the run: versions, device, weights, seconds.")]
+
+
+@app.command()
+def classify(
+    paths: Inputs,
+    system: Annotated[list[SystemName], typer.Option(help="System; may be given several times.")] = [SystemName.S1],  # noqa: B006
+    configuration: Annotated[ConfigurationName, typer.Option(help="corrected, or as published.")] = (
+        ConfigurationName.CORRECTED
+    ),
+    out: Out = Path("results"),
+    lungs: Lungs = LungsMethod.MORPHOLOGICAL,
+    device: Device = "auto",
+    series: Series = None,
+    report: Report = None,
+) -> None:
+    """Classify studies: JSON, picture, lung mask and location map of each.
+
+    Finished studies are skipped when the command is given again; a bad study does not stop the others.
+    """
+    from covid_bert.commands.classify import classify as run
+
+    raise typer.Exit(
+        run(
+            paths,
+            [name.value for name in system],
+            configuration=configuration.value,
+            out=out,
+            device=device,
+            lungs_method=lungs.value,
+            series=series,
+            report=report,
+            console=_console(),
+        )
+    )
+
+
+@app.command()
+def segment(
+    paths: Inputs,
+    out: Out = Path("results"),
+    lungs: Lungs = LungsMethod.MORPHOLOGICAL,
+    suffix: Annotated[MaskSuffix, typer.Option(help="Format of the masks.")] = MaskSuffix.NIFTI,
+    series: Series = None,
+    report: Report = None,
+) -> None:
+    """Segment the lungs of studies: a mask on each study's own grid, and volumes."""
+    from covid_bert.commands.classify import segment as run
+
+    raise typer.Exit(
+        run(
+            paths,
+            out=out,
+            lungs_method=lungs.value,
+            suffix=suffix.value,
+            series=series,
+            report=report,
+            console=_console(),
+        )  # fmt: skip
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for studies, results and the server's log.")] = Path("demo-output"),
+    data: Annotated[Path, typer.Option(help="Folder of sample studies with its manifest.")] = Path("sample-data"),
+) -> None:
+    """Start the server, classify real sample studies through it, and write picture and JSON of each result."""
+    from covid_bert.commands.demo import demo as run
+
+    run(data, out, _console())
+
+
+@app.command()
+def serve(
+    studies: Annotated[Path, typer.Option(help="Folder with the studies.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Run the MONAI Label server with the covid-bert app."""
+    from covid_bert.server.launch import serve as run
+
+    run(studies, host=host, port=port)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this installation and say how to mend what does not work."""
+    from covid_bert.commands.doctor import doctor as run
+
+    raise typer.Exit(run(_console()))
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Show known and installed weights."""
+    from covid_bert.commands.weights import show
+
+    show(_console())
+
+
+@weights_app.command("fetch")
+def weights_fetch(name: Annotated[str, typer.Argument(help="Name in the list.")]) -> None:
+    """Download weights; a broken download is resumed, the checksum is checked, HTTPS_PROXY is honoured."""
+    from covid_bert.commands.weights import fetch
+
+    fetch(name, _console())
+
+
+@weights_app.command("import")
+def weights_import(
+    path: Annotated[Path, typer.Argument(help="Checkpoint of the authors (.pth), or safetensors.")],
+    name: Annotated[str | None, typer.Option(help="Name to install it under.")] = None,
+) -> None:
+    """Install a checkpoint file: read safely, checked against its network, kept as safetensors."""
+    from covid_bert.commands.weights import import_file
+
+    import_file(path, name, _console())
+
+
+@weights_app.command("verify")
+def weights_verify() -> None:
+    """Check checksums, tensors and pointers of everything that is installed."""
+    from covid_bert.commands.weights import verify
+
+    verify(_console())
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"covid-bert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _console():  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console()
+
+
+def main() -> None:
+    """Run the command line: typed errors become a sentence, a hint and their exit code."""
+    try:
+        app()
+    except CovidBertError as error:
+        typer.secho(f"Error ({error.code}): {error.message}", fg="red", err=True)
+        if error.hint:
+            typer.echo(error.hint, err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("Cancelled. Finished studies are kept; give the command again to go on.", err=True)
+        # Worker threads of the libraries must not delay the end.
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

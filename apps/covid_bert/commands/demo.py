@@ -1,0 +1,146 @@
+"""`covid-bert demo`: real sample studies through a live server, with a picture and a JSON of each result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from covid_bert import RESEARCH_USE_ONLY
+from covid_bert.commands.classify import outcome
+from covid_bert.errors import MissingProgramError, NotFoundError, ServerError
+from covid_bert.files import write_atomically
+from covid_bert.lungs.mask import LungMask
+from covid_bert.report import study_picture
+from covid_bert.server.launch import running_server
+from covid_bert.systems import SYSTEMS, Classification, StudyResult
+from covid_bert.volumes import Volume, read, read_map, read_mask
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SampleStudy:
+    """One study of the sample data that holds whole lungs."""
+
+    name: str
+    path: Path
+    description: str
+
+    @classmethod
+    def all_of(cls, data: Path) -> list[SampleStudy]:
+        """Read the manifest of the sample data.
+
+        Raises
+        ------
+        NotFoundError
+            If it is not there.
+        """
+        manifest = data / MANIFEST
+        if not manifest.exists():
+            raise NotFoundError(
+                f"There is no sample data in {data.name}.", "Run `make demo` in the project's folder, or give --data."
+            )
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        return [
+            cls(item["name"], data / item["path"], item["description"])
+            for item in content["studies"]
+            if item["contains_whole_lungs"]
+        ]
+
+
+def demo(data: Path, out: Path, console: Console) -> None:
+    """Run the demonstration.
+
+    Parameters
+    ----------
+    data
+        Sample data with its manifest.
+    out
+        Folder for the studies as the server sees them, the results and the server's log.
+    console
+        Where to say what happens.
+
+    Raises
+    ------
+    NotFoundError
+        If the sample data is missing.
+    ServerError
+        If the server does not start, or an inference fails.
+    """
+    samples = SampleStudy.all_of(data)
+    studies, results = out / "studies", out / "results"
+    shutil.rmtree(studies, ignore_errors=True)
+    for folder in (studies, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        _offer(sample, studies)
+    table = Table(title="Results", caption=RESEARCH_USE_ONLY)
+    for column in ("study", "system", "result", "seconds", "picture"):
+        table.add_column(column, overflow="fold")
+    console.print("Starting the MONAI Label server with the covid-bert app ...")
+    with running_server(studies, out / "server.log") as url:
+        client = _client(url, out)
+        info = client.info()
+        console.print(f"{url} offers {', '.join(info['models'])}", highlight=False)
+        for sample in samples:
+            console.print(f"[bold]{sample.name}[/bold]: {sample.description}", highlight=False)
+            volume = read(sample.path)
+            lungs = _lungs(client, sample, volume, results, console)
+            for system in SYSTEMS:
+                result, picture = _classified(client, sample, system, volume, lungs, results)
+                seconds = sum(result.provenance.seconds.values())
+                table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}", str(picture))
+    console.print(table)
+
+
+def _offer(sample: SampleStudy, studies: Path) -> None:
+    if sample.path.is_dir():
+        shutil.copytree(sample.path, studies / sample.name)
+    else:
+        shutil.copy(sample.path, studies / f"{sample.name}{''.join(sample.path.suffixes[-2:])}")
+
+
+def _client(url: str, folder: Path) -> Any:
+    try:
+        from monailabel.client import MONAILabelClient
+    except ImportError as error:
+        raise MissingProgramError(
+            "MONAI Label is not installed.", "Install it with `pip install 'covid-bert[server]'`."
+        ) from error
+    return MONAILabelClient(url, tmpdir=str(folder))
+
+
+def _infer(client: Any, model: str, study: str, parameters: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    try:
+        image, reply = client.infer(model=model, image_id=study, params=parameters)
+    except Exception as error:
+        raise ServerError(f"The model {model} failed on {study}: {error}", "Read server.log.") from error
+    return Path(image), reply
+
+
+def _lungs(client: Any, sample: SampleStudy, volume: Volume, results: Path, console: Console) -> LungMask:
+    image, reply = _infer(client, "lungs", sample.name, {})
+    path = results / f"{sample.name}.lungs.nii.gz"
+    shutil.move(image, path)
+    sides = {side: f"{value:.0f} ml" for side, value in reply["lung_volume_ml"].items() if value is not None}
+    console.print(f"  lungs: {', '.join(f'{side} {value}' for side, value in sides.items())}", highlight=False)
+    return LungMask(read_mask(path, volume), "morphological")
+
+
+def _classified(
+    client: Any, sample: SampleStudy, system: str, volume: Volume, lungs: LungMask, results: Path
+) -> tuple[StudyResult, Path]:
+    image, reply = _infer(client, f"covid_{system}", sample.name, {"reply_image": "location"})
+    stem = f"{sample.name}.{system}"
+    location = results / f"{stem}.location.nii.gz"
+    shutil.move(image, location)
+    result = StudyResult.model_validate(reply["result"])
+    write_atomically(results / f"{stem}.json", result.model_dump_json(indent=2) + "\n")
+    classification = Classification(result, lungs, read_map(location, volume))
+    return result, study_picture(volume, classification, results / f"{stem}.png")

@@ -1,0 +1,191 @@
+"""The error hierarchy: every failure a user can meet has a code, a sentence and a hint.
+
+The command line maps an error to its documented exit code, the server to its HTTP status and JSON, 3D Slicer to
+the text that it shows. Messages never contain patient data: files are named by their base name, series by number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class CovidBertError(Exception):
+    """Base of all errors that are shown to a user.
+
+    Parameters
+    ----------
+    message
+        One sentence that says what is wrong.
+    hint
+        One sentence that says what to do about it.
+    **details
+        JSON-serialisable facts for programs (for example the series to choose from).
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, hint: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as ``{code, message, hint, details}``."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "details": self.details}
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InputError(CovidBertError):
+    """The study that was given cannot be used."""
+
+    code = "bad-input"
+    exit_code = 3
+    http_status = 422
+
+
+class UnreadableFileError(InputError):
+    """A file is damaged, truncated or of a format that is not read here."""
+
+    code = "unreadable-file"
+    http_status = 415
+
+
+class NotComputedTomographyError(InputError):
+    """The image is not CT, or its values are not Hounsfield units."""
+
+    code = "not-ct"
+
+
+class NotChestError(InputError):
+    """No lungs were found: another body part, a phantom or an empty image."""
+
+    code = "no-lungs"
+
+
+class DimensionError(InputError):
+    """The image is not one three-dimensional scalar volume."""
+
+    code = "wrong-dimensions"
+
+
+class GeometryError(InputError):
+    """Spacing, direction or position is impossible or contradicts itself."""
+
+    code = "bad-geometry"
+
+
+class MixedSeriesError(InputError):
+    """More than one series could be meant; ``details['series']`` lists them."""
+
+    code = "mixed-series"
+
+
+class MissingSlicesError(InputError):
+    """There are gaps between the slices of a series."""
+
+    code = "missing-slices"
+
+
+class DuplicateSlicesError(InputError):
+    """Several slices lie at one position."""
+
+    code = "duplicate-slices"
+
+
+class UnequalSlicesError(InputError):
+    """The slices of a series differ in size, spacing or direction."""
+
+    code = "unequal-slices"
+
+
+class TooFewSlicesError(InputError):
+    """A volume has too few slices to be a chest CT study."""
+
+    code = "too-few-slices"
+
+
+class InvalidValuesError(InputError):
+    """Pixel values are NaN, infinite or constant."""
+
+    code = "invalid-values"
+
+
+class ArchiveError(InputError):
+    """A zip file is damaged, too large or unsafe to unpack."""
+
+    code = "bad-archive"
+    http_status = 413
+
+
+class ParameterError(CovidBertError):
+    """A parameter of a request or command has a value that is not allowed."""
+
+    code = "bad-parameter"
+    exit_code = 2
+    http_status = 422
+
+
+class NotFoundError(CovidBertError):
+    """A study, file, model or system with that name does not exist."""
+
+    code = "not-found"
+    exit_code = 4
+    http_status = 404
+
+
+class WeightsError(CovidBertError):
+    """Weights are missing, damaged or do not fit their network."""
+
+    code = "bad-weights"
+    exit_code = 5
+    http_status = 503
+
+
+class OfflineError(WeightsError):
+    """A download could not reach its source."""
+
+    code = "offline"
+
+
+class BusyError(CovidBertError):
+    """The server has no place for another request just now."""
+
+    code = "busy"
+    exit_code = 6
+    http_status = 429
+
+
+class OutOfMemoryError(CovidBertError):
+    """The computation needs more memory than there is."""
+
+    code = "out-of-memory"
+    exit_code = 7
+    http_status = 507
+
+
+class MissingProgramError(CovidBertError):
+    """An optional package or program that the request needs is not installed."""
+
+    code = "missing-program"
+    exit_code = 8
+    http_status = 503
+
+
+class ServerError(CovidBertError):
+    """The server could not be started or did not answer as it should."""
+
+    code = "server"
+    exit_code = 9
+
+
+class CancelledError(CovidBertError):
+    """The user cancelled the computation; nothing was written."""
+
+    code = "cancelled"
+    exit_code = 130
+    http_status = 409

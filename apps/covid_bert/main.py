@@ -1,0 +1,57 @@
+"""The MONAI Label app: what the server offers.
+
+``monailabel start_server --app apps/covid_bert --studies FOLDER`` and ``covid-bert serve`` both start it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.lungs.mask import LUNG_LABELS
+from covid_bert.tasks.datastore import StudyDatastore
+from covid_bert.tasks.infer import infer_tasks
+from covid_bert.tasks.strategies import strategies
+
+
+class CovidBertApp(MONAILabelApp):
+    """Chest CT: lung segmentation, and classification of the study by S1, S2 and the baseline."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="covid-bert",
+            description=f"Chest CT study classification with 3D CNN-BERT. {RESEARCH_USE_ONLY}",
+            version=__version__,
+            labels=LUNG_LABELS,
+        )
+
+    def init_datastore(self) -> Datastore:
+        """Local studies through our datastore; DICOMweb and others as MONAI Label has them."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return StudyDatastore(
+            self.studies,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """The infer tasks by model name."""
+        return infer_tasks()
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """Which study is next."""
+        return strategies()
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's description of the app, with the line that every screen shows."""
+        return {**super().info(), "research_use_only": RESEARCH_USE_ONLY}

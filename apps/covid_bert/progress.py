@@ -1,0 +1,56 @@
+"""Progress and cancelling, passed as one object into every long loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from covid_bert.errors import CancelledError
+
+
+@dataclass
+class Progress:
+    """Reports stage and fraction, carries a cancel flag, and keeps the seconds of each stage.
+
+    Parameters
+    ----------
+    report
+        Called as ``report(stage, fraction)`` with the stage's name and its finished fraction in [0, 1].
+    """
+
+    report: Callable[[str, float], None] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def cancel(self) -> None:
+        """Ask the computation to stop at its next step (from any thread)."""
+        self._cancelled.set()
+
+    def update(self, stage: str, fraction: float) -> None:
+        """Report that `fraction` of `stage` is done, and stop here if the user cancelled.
+
+        Raises
+        ------
+        CancelledError
+            If `cancel` was called.
+        """
+        if self._cancelled.is_set():
+            raise CancelledError("The computation was cancelled.", "Nothing was written; start it again when you like.")
+        if self.report is not None:
+            self.report(stage, min(max(fraction, 0.0), 1.0))
+
+    def continued(self) -> Progress:
+        """Return a progress for one of several runs on one study: same report and cancel flag, own seconds from here."""
+        return Progress(self.report, dict(self.seconds), self._cancelled)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the enclosed block as stage `name`, reporting 0 at its start and 1 at its end."""
+        self.update(name, 0.0)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.update(name, 1.0)

@@ -1,0 +1,181 @@
+"""One picture of a result: lungs and location map on slices, evidence over the slices, and the card.
+
+Slices are shown the radiological way: the patient's right is on the left of the picture, the front on top.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from covid_bert import RESEARCH_USE_ONLY
+from covid_bert.files import write_atomically
+from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
+from covid_bert.systems import SYSTEMS, Classification
+from covid_bert.systems.result import StudyResult, WeightsState
+from covid_bert.volumes import LUNG_WINDOW, Volume, gray8_slices
+
+# Distinguishable with any colour vision (Okabe and Ito).
+RIGHT_COLOUR, LEFT_COLOUR, SCORE_COLOUR, LOCATION_COLOUR = "#56B4E9", "#E69F00", "#0072B2", "#D55E00"
+INK, PALE = "#1b1b1b", "#6b6b6b"
+_STATE_LINES = {
+    WeightsState.UNTRAINED: "UNTRAINED NETWORK: the scores come from random numbers and mean nothing",
+    WeightsState.DEMONSTRATION: "DEMONSTRATION MODEL: not trained on patients; do not read the scores",
+}
+
+
+def study_picture(volume: Volume, classification: Classification, path: Path) -> Path:
+    """Draw a result.
+
+    Parameters
+    ----------
+    volume
+        The study.
+    classification
+        Its result with lung mask and location map, on the study's canonical grid.
+    path
+        PNG file to write (whole or not at all).
+    """
+    result = classification.result
+    figure = Figure(figsize=(15, 8.6), facecolor="white")
+    grid = figure.add_gridspec(2, 4, height_ratios=(1.25, 1), left=0.035, right=0.985, top=0.86, bottom=0.09)
+    slices = _shown_slices(result)
+    for place, index in enumerate(slices):
+        _axial(figure.add_subplot(grid[0, place]), volume, classification, index)
+    _coronal(figure.add_subplot(grid[0, 3]), volume, classification)
+    _evidence(figure.add_subplot(grid[1, :2]), result, slices)
+    _card(figure.add_subplot(grid[1, 2:]), result)
+    title = SYSTEMS[result.provenance.system].title
+    figure.text(0.035, 0.95, f"{title}, {result.provenance.configuration} configuration", size=15, color=INK)
+    figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
+    state_line = _STATE_LINES.get(result.weights_state)
+    if state_line:
+        box = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
+        figure.text(0.985, 0.945, state_line, size=11, color="white", ha="right", weight="bold", bbox=box)
+    figure.text(0.5, 0.02, RESEARCH_USE_ONLY, size=10, color=INK, ha="center", weight="bold")
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _shown_slices(result: StudyResult) -> list[int]:
+    """The slice of the location map's maximum, and two that quarter the kept range, from head to foot."""
+    first, last = result.provenance.kept_slices
+    quarters = [first + round((last - first) * share) for share in (0.25, 0.5, 0.75)]
+    peak = result.location_map.peak_slice if result.location_map else None
+    if peak is not None:
+        nearest = min(range(3), key=lambda place: abs(quarters[place] - peak))
+        quarters[nearest] = peak
+    return sorted(quarters, reverse=True)
+
+
+def _axial(axes: Axes, volume: Volume, classification: Classification, index: int) -> None:
+    gray = gray8_slices(volume, LUNG_WINDOW, np.array([index]))[0]
+    _, row, column = volume.spacing
+    _show(axes, gray, classification.lungs.array[index], classification.location[index], row / column, "upper")
+    peak = classification.result.location_map.peak_slice if classification.result.location_map else None
+    note = " (maximum of the location map)" if index == peak else ""
+    axes.set_title(f"Slice {index + 1} of {volume.shape[0]}{note}", size=9, color=INK)
+
+
+def _coronal(axes: Axes, volume: Volume, classification: Classification) -> None:
+    lungs = classification.lungs.array
+    areas = np.zeros(volume.shape[1], np.int64)
+    for plane in lungs:
+        areas += (plane > 0).sum(1)
+    row = int(areas.argmax())
+    section = np.ascontiguousarray(volume.array[:, row])
+    low, high = (0, 255) if volume.array.dtype == np.uint8 else (LUNG_WINDOW.lower, LUNG_WINDOW.upper)
+    gray = np.clip((section.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    slice_, _, column = volume.spacing
+    aspect = slice_ / column if volume.spacing_known else "auto"
+    _show(axes, gray, lungs[:, row], classification.location[:, row], aspect, "lower")
+    axes.set_title("Coronal section through most of the lungs", size=9, color=INK)
+
+
+def _show(
+    axes: Axes,
+    gray: npt.NDArray[np.uint8],
+    lungs: npt.NDArray[np.uint8],
+    location: npt.NDArray[np.uint8],
+    aspect: Any,
+    origin: Any,
+) -> None:
+    axes.imshow(gray, cmap="gray", vmin=0, vmax=255, aspect=aspect, origin=origin, interpolation="nearest")
+    strength = location.astype(np.float32) / 255
+    overlay = np.zeros((*location.shape, 4), np.float32)
+    overlay[..., :3] = (0.835, 0.369, 0.0)
+    overlay[..., 3] = 0.55 * strength
+    axes.imshow(overlay, aspect=aspect, origin=origin, interpolation="nearest")
+    for side, colour in ((RIGHT_LUNG, RIGHT_COLOUR), (LEFT_LUNG, LEFT_COLOUR)):
+        outline = lungs == side
+        if outline.any() and not outline.all():
+            axes.contour(outline, levels=[0.5], colors=colour, linewidths=0.9)
+    for text, place in (("R", 0.03), ("L", 0.97)):
+        axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=12)
+    axes.set_axis_off()
+
+
+def _evidence(axes: Axes, result: StudyResult, shown: list[int]) -> None:
+    index = [item.index + 1 for item in result.slice_evidence]
+    score = [np.nan if item.score is None else item.score for item in result.slice_evidence]
+    share = np.array([item.location_share for item in result.slice_evidence])
+    axes.plot(index, score, color=SCORE_COLOUR, marker="o" if len(index) < 80 else "", markersize=3, linewidth=1.4)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel("mean score for COVID-19 of the slice's clips", color=SCORE_COLOUR, size=9)
+    axes.set_xlabel("slice (foot to head)", size=9)
+    right = axes.twinx()
+    right.fill_between(index, share * 100, color=LOCATION_COLOUR, alpha=0.25, linewidth=0)
+    right.set_ylim(0, max(float(share.max(initial=0.0)) * 130, 1e-6))
+    right.set_ylabel("share of the location map, %", color=LOCATION_COLOUR, size=9)
+    for slice_ in shown:
+        axes.axvline(slice_ + 1, color=PALE, linewidth=0.7, linestyle=":")
+    axes.set_title("Evidence over the kept slices (dotted: slices shown above)", size=9, color=INK)
+    for each in (axes, right):
+        each.tick_params(labelsize=8)
+        each.spines["top"].set_visible(False)
+
+
+def _card(axes: Axes, result: StudyResult) -> None:
+    axes.set_axis_off()
+    calibrated = result.calibrated_probability
+    if calibrated is not None:
+        answer = (
+            f"Probability of {calibrated.class_name}: {calibrated.probability:.2f} "
+            f"(calibrated on {calibrated.calibrated_on}; positive from {calibrated.threshold:.2f})"
+        )
+    else:
+        scores = ", ".join(f"{name} {score:.3f}" for name, score in result.class_scores.items())
+        answer = f"Scores (not calibrated, not probabilities): {scores}"
+    lines = [answer]
+    for stage in result.stages:
+        scores = ", ".join(f"{name} {score:.3f}" for name, score in stage.scores.items())
+        lines.append(f"    {stage.description}: {scores}")
+    if result.stages_agree is not None:
+        lines.append(f"    The stages {'agree' if result.stages_agree else 'DISAGREE'}.")
+    lungs = result.lungs
+    if lungs.total_ml is not None:
+        lines.append(
+            f"Lungs ({lungs.method}): right {lungs.right_ml:.0f} ml, left {lungs.left_ml:.0f} ml, "
+            f"together {lungs.total_ml:.0f} ml"
+        )
+    else:
+        lines.append(f"Lungs ({lungs.method}): no volumes, the voxel size is not known")
+    weights = "; ".join(f"{item.name} {item.version}" for item in result.provenance.weights)
+    seconds = sum(result.provenance.seconds.values())
+    lines.append(f"Weights: {weights}")
+    lines.append(
+        f"{len(result.windows)} clips, {result.provenance.precision} on {result.provenance.device}, {seconds:.1f} s"
+    )
+    lines += [f"! {warning}" for warning in result.warnings]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 98, subsequent_indent="      ")]
+    axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, va="top", size=9.5, color=INK, linespacing=1.45)

@@ -1,0 +1,1 @@
+"""The server around MONAI Label's application."""

@@ -1,0 +1,265 @@
+"""What all classification systems share: from a volume to lungs, kept slices, clips, and one `StudyResult`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from covid_bert import __version__
+from covid_bert.clips.sampling import Positions
+from covid_bert.clips.stack import ClipStack
+from covid_bert.errors import InputError, OutOfMemoryError
+from covid_bert.lungs import segment_lungs
+from covid_bert.lungs.mask import LungMask
+from covid_bert.lungs.selection import open_lung_slices
+from covid_bert.networks.classifiers import CLASS_NAMES
+from covid_bert.progress import Progress
+from covid_bert.systems import location as location_map
+from covid_bert.systems.assemble import (
+    FINDING,
+    describe,
+    measure,
+    named,
+    predict,
+    slice_evidence,
+    weights_state,
+    weights_warnings,
+)
+from covid_bert.systems.configuration import SystemConfiguration
+from covid_bert.systems.loading import LoadedNetwork, choose_device, choose_dtype, load_network
+from covid_bert.systems.result import (
+    CalibratedProbability,
+    Provenance,
+    SegmentAttention,
+    StageScore,
+    StudyResult,
+    WindowScore,
+)
+from covid_bert.volumes.volume import Unit, Volume
+
+Configuration = TypeVar("Configuration", bound=SystemConfiguration)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A result with the images that belong to it.
+
+    Parameters
+    ----------
+    result
+        What is written, sent and shown.
+    lungs
+        The lung mask that was used.
+    location
+        uint8 (slices, rows, columns) on the canonical grid: the location map.
+    """
+
+    result: StudyResult
+    lungs: LungMask
+    location: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a system's networks said, before it becomes a result.
+
+    Parameters
+    ----------
+    stages
+        In order; the last is not necessarily the decisive one.
+    scores
+        Final score by class.
+    clips, clip_scores
+        Positions of each clip among the kept slices, and float (clips, classes).
+    location
+        float32 (kept slices, rows, columns).
+    segments
+        Attention of a study network.
+    """
+
+    stages: list[StageScore]
+    scores: npt.NDArray[np.float64]
+    clips: list[Positions]
+    clip_scores: npt.NDArray[np.float64]
+    location: npt.NDArray[np.float32]
+    segments: list[SegmentAttention] = field(default_factory=list)
+
+
+class ClassificationSystem(ABC, Generic[Configuration]):
+    """One system in one configuration on one device.
+
+    Parameters
+    ----------
+    configuration
+        Name in `CONFIGURATIONS`.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    lungs
+        Method for volumes that come without a lung mask.
+    """
+
+    NAME: ClassVar[str]
+    TITLE: ClassVar[str]
+
+    def __init__(self, configuration: Configuration, *, device: str = "auto", lungs: str = "morphological") -> None:
+        self.configuration = configuration
+        self.lungs_method = lungs
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(configuration.precision, self.device)
+
+    @abstractmethod
+    def _run(self, stack: ClipStack, networks: dict[str, LoadedNetwork], progress: Progress) -> Outcome:
+        """Run the networks on the kept slices."""
+
+    def classify(
+        self, volume: Volume, lungs: LungMask | None = None, *, progress: Progress | None = None
+    ) -> Classification:
+        """Classify one study.
+
+        Parameters
+        ----------
+        volume
+            Made by `covid_bert.volumes.read`.
+        lungs
+            A corrected mask to use; segmented here when None.
+        progress
+            Receives stage and fraction, and carries the cancel flag.
+
+        Raises
+        ------
+        NotChestError
+            If no lungs are found.
+        InputError
+            If the given mask is on another grid or empty.
+        WeightsError
+            If installed weights are damaged.
+        OutOfMemoryError
+            If the machine's memory is too small.
+        CancelledError
+            If the user cancelled.
+        """
+        progress = progress or Progress()
+        with progress.stage("lungs"):
+            lungs = segment_lungs(volume, self.lungs_method, progress) if lungs is None else _checked(lungs, volume)
+        with progress.stage("weights"):
+            networks = {
+                role: load_network(part, self.device, self.dtype) for role, part in self.configuration.parts.items()
+            }
+        with progress.stage("slices"):
+            indices = open_lung_slices(lungs, rule=self.configuration.open_lungs)
+            stack = ClipStack.prepare(
+                volume,
+                lungs,
+                indices,
+                window=self.configuration.window,
+                side=self.configuration.stack_side,
+                channels=self.configuration.channels,
+                on_progress=lambda fraction: progress.update("slices", fraction),
+            )
+        try:
+            outcome = self._run(stack, networks, progress)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise OutOfMemoryError(
+                "The networks need more memory than this machine has free.",
+                "Close other programs, or use --device cpu if this was a graphics card.",
+            ) from error
+        with progress.stage("location"):
+            location = location_map.on_grid(
+                outcome.location,
+                indices,
+                volume,
+                lungs,
+                seen_share=self.configuration.input_side / self.configuration.stack_side,
+            )
+        result = self._result(volume, lungs, stack, networks, outcome, location, progress)
+        return Classification(result, lungs, location)
+
+    def _result(
+        self,
+        volume: Volume,
+        lungs: LungMask,
+        stack: ClipStack,
+        networks: dict[str, LoadedNetwork],
+        outcome: Outcome,
+        location: npt.NDArray[np.uint8],
+        progress: Progress,
+    ) -> StudyResult:
+        state = weights_state(list(networks.values()))
+        scores = named(outcome.scores)
+        calibrated = self._calibrated(outcome, networks)
+        winners = {max(stage.scores, key=stage.scores.__getitem__) for stage in outcome.stages}
+        return StudyResult(
+            study=describe(volume),
+            weights_state=state,
+            class_scores=scores,
+            predicted_class=predict(scores, calibrated),
+            calibrated_probability=calibrated,
+            stages=outcome.stages,
+            stages_agree=len(winners) == 1 if len(outcome.stages) > 1 else None,
+            windows=[
+                WindowScore(slice_indices=[int(index) for index in stack.indices[clip]], scores=named(clip_scores))
+                for clip, clip_scores in zip(outcome.clips, outcome.clip_scores, strict=True)
+            ],
+            slice_evidence=slice_evidence(volume, stack.indices, outcome.clips, outcome.clip_scores, location),
+            segments=outcome.segments,
+            location_map=location_map.summarise(location, volume, lungs, FINDING),
+            lungs=measure(volume, lungs),
+            lesion_volume_ml=None,
+            out_of_distribution_score=None,
+            warnings=[*volume.warnings, *lungs.warnings, *weights_warnings(state)],
+            provenance=Provenance(
+                system=self.NAME,
+                configuration=self.configuration.name,
+                software_version=__version__,
+                created=datetime.now(timezone.utc),
+                weights=[network.identity for network in networks.values()],
+                window_hu=[self.configuration.window.lower, self.configuration.window.upper]
+                if volume.unit is Unit.HOUNSFIELD
+                else None,
+                kept_slices=[int(stack.indices[0]), int(stack.indices[-1])],
+                slice_choice=self.configuration.slice_choice,
+                device=str(self.device),
+                precision=str(self.dtype).removeprefix("torch."),
+                seconds={stage: round(seconds, 3) for stage, seconds in progress.seconds.items()},
+            ),
+        )
+
+    def _calibrated(self, outcome: Outcome, networks: dict[str, LoadedNetwork]) -> CalibratedProbability | None:
+        """Apply temperature and operating point of the decisive network, where its weights carry both."""
+        manifest = networks[self.decisive_part].manifest
+        if manifest is None or manifest.calibration is None or manifest.operating_point is None:
+            return None
+        point = manifest.operating_point
+        logits = np.log(np.clip(outcome.scores, 1e-12, 1.0)) / manifest.calibration.temperature
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        return CalibratedProbability(
+            class_name=point.positive_class,
+            probability=float(probabilities[CLASS_NAMES.index(point.positive_class)]),
+            calibrated_on=manifest.calibration.fitted_on,
+            temperature=manifest.calibration.temperature,
+            threshold=point.threshold,
+            threshold_chosen_on=point.chosen_by,
+        )
+
+    @property
+    @abstractmethod
+    def decisive_part(self) -> str:
+        """Role of the network whose weights carry the calibration of the final score."""
+
+
+def _checked(lungs: LungMask, volume: Volume) -> LungMask:
+    if lungs.array.shape != volume.shape:
+        raise InputError(
+            f"The lung mask has shape {lungs.array.shape}, the volume {volume.shape}.",
+            "Export the mask on the grid of this volume.",
+        )
+    if not lungs.array.any():
+        raise InputError("The lung mask is empty.", "Draw the lungs, or let them be segmented.")
+    return lungs

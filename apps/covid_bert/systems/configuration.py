@@ -1,0 +1,170 @@
+"""The configurations of the systems: what the papers and the authors' code do, and what is mended.
+
+``published`` reproduces the published code; ``corrected`` mends its known defects and is the one to use. Both share
+networks and code; `docs/systems.md` says what differs and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from covid_bert.clips.stack import Channels
+from covid_bert.volumes.windows import LUNG_WINDOW, Window
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a system: the name of its weights and of its architecture."""
+
+    weights: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class SystemConfiguration:
+    """What all systems have.
+
+    Parameters
+    ----------
+    name
+        ``published`` or ``corrected``.
+    parts
+        Networks by their role in the system.
+    open_lungs
+        Rule of the open-lung range: a name of `covid_bert.lungs.selection`.
+    slice_choice
+        Name in `covid_bert.clips.SLICE_CHOICES`.
+    stack_side, input_side
+        Rows and columns of the prepared slices, and of the centre that the network sees.
+    precision
+        Of the trunk: float32, bfloat16 (with channels-last), or auto: bfloat16 where the processor computes in it.
+    clip_length
+        Slices of a clip.
+    channels
+        Composition of the input.
+    window
+        HU range that becomes 8 bit. The papers' data came as 8-bit images of an unknown window; this one is the
+        common lung window of level -400 and width 1500.
+    """
+
+    name: str
+    parts: dict[str, Part]
+    open_lungs: str
+    slice_choice: str
+    stack_side: int = 280
+    input_side: int = 224
+    precision: Precision = "auto"
+    clip_length: int = 32
+    channels: Channels = Channels.RML
+    window: Window = field(default=LUNG_WINDOW)
+
+
+@dataclass(frozen=True)
+class S1Configuration(SystemConfiguration):
+    """S1: two stages.
+
+    Parameters
+    ----------
+    segments
+        Tokens of the study network.
+    segment_mode
+        ``pick``: the first embedding of each of `segments` bins, repeated where there are fewer windows (the code);
+        ``mean``: the mean of each bin, fewer windows padded and masked (the paper's text).
+    first_stage
+        ``centre_out``: one strided clip of its own (the code); ``windows``: the mean over the windows.
+    """
+
+    segments: int = 16
+    segment_mode: Literal["pick", "mean"] = "mean"
+    first_stage: Literal["centre_out", "windows"] = "windows"
+
+
+@dataclass(frozen=True)
+class S2Configuration(SystemConfiguration):
+    """S2: clip network over several clips, and the MLP on their embeddings.
+
+    Parameters
+    ----------
+    decision
+        Which of the two gives the final score. The MLP gained on validation and lost on test data in the paper.
+    """
+
+    decision: Literal["clips", "mlp"] = "clips"
+
+
+@dataclass(frozen=True)
+class BaselineConfiguration(SystemConfiguration):
+    """The 2-D network with mean voting.
+
+    Parameters
+    ----------
+    slice_count
+        Slices that vote, spread evenly over the central half of the kept ones.
+    """
+
+    slice_count: int = 8
+
+
+S1_CONFIGURATIONS = {
+    "published": S1Configuration(
+        name="published",
+        parts={
+            "clip": Part("s1-clip-network", "r2plus1d34-bert"),
+            "study": Part("s1-study-network", "study-bert"),
+        },
+        open_lungs="published",
+        slice_choice="windows",
+        precision="float32",
+        segment_mode="pick",
+        first_stage="centre_out",
+    ),
+    "corrected": S1Configuration(
+        name="corrected",
+        parts={
+            "clip": Part("s1-clip-network", "r2plus1d34-bert"),
+            "study": Part("s1-study-network-corrected", "study-bert-gelu"),
+        },
+        open_lungs="corrected",
+        slice_choice="windows",
+    ),
+}
+
+S2_CONFIGURATIONS = {
+    "published": S2Configuration(
+        name="published",
+        parts={
+            "clip": Part("s2-clip-network", "r2plus1d34-bert"),
+            "mlp": Part("s2-embedding-mlp", "embedding-mlp-256"),
+        },
+        open_lungs="published",
+        slice_choice="strided_sets",
+        precision="float32",
+        decision="mlp",
+    ),
+    "corrected": S2Configuration(
+        name="corrected",
+        parts={
+            "clip": Part("s2-clip-network", "r2plus1d34-bert"),
+            "mlp": Part("s2-embedding-mlp", "embedding-mlp-256"),
+        },
+        open_lungs="corrected",
+        slice_choice="phase_sets",
+    ),
+}
+
+BASELINE_CONFIGURATIONS = {
+    "corrected": BaselineConfiguration(
+        name="corrected",
+        parts={"slice": Part("baseline-slice-network", "efficientnet-b3")},
+        open_lungs="corrected",
+        slice_choice="central_slices",
+        stack_side=384,
+        input_side=384,
+        precision="float32",
+        clip_length=1,
+        channels=Channels.RRR,
+    ),
+}

@@ -1,0 +1,129 @@
+"""Networks of a system, with the live weights or, marked as such, untrained; kept in memory between studies."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from covid_bert.errors import ParameterError, WeightsError
+from covid_bert.networks.architectures import ARCHITECTURES
+from covid_bert.systems.configuration import Part, Precision
+from covid_bert.weights.identity import WeightsIdentity
+from covid_bert.weights.manifest import Manifest
+from covid_bert.weights.store import live, load_into
+from covid_bert.weights.untrained import untrained
+
+UNTRAINED_SEED = 0
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network ready for inference.
+
+    Parameters
+    ----------
+    module
+        In eval mode on `device`; the trunk in `trunk_dtype` with channels last where that is bfloat16.
+    identity
+        Of its weights.
+    manifest
+        Of its weights; None for an untrained network.
+    device, trunk_dtype
+        Where and how the trunk computes.
+    """
+
+    module: nn.Module
+    identity: WeightsIdentity
+    manifest: Manifest | None
+    device: torch.device
+    trunk_dtype: torch.dtype
+
+
+_cache: dict[tuple[str, str, str, torch.dtype], LoadedNetwork] = {}
+_lock = threading.Lock()
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`; ``auto`` is the first CUDA device, else the CPU.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ParameterError(f"There is no device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ParameterError(f"This machine has no device {name!r}.", "Use --device cpu, or auto.")
+    if device.type not in {"cpu", "cuda"}:
+        raise ParameterError(f"The device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:0.")
+    return device
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return what the trunk computes in; ``auto`` is bfloat16 where the processor has instructions for it."""
+    if precision == "float32":
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    abilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
+
+
+def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
+    """Return the network of a part with its live weights, or untrained if none are installed.
+
+    Parameters
+    ----------
+    part
+        Names of weights and architecture.
+    device, dtype
+        Where it runs, and the trunk's precision.
+
+    Raises
+    ------
+    WeightsError
+        If the live weights are damaged, or of another architecture.
+    """
+    installed = live(part.weights)
+    version = installed.version if installed is not None else "untrained"
+    key = (f"{part.weights}/{part.architecture}/{version}", str(device), "trunk", dtype)
+    with _lock:
+        if key not in _cache:
+            for stale in [known for known in _cache if known[0].startswith(f"{part.weights}/") and known != key]:
+                if stale[1:] == key[1:]:
+                    del _cache[stale]
+            _cache[key] = _load(part, device, dtype)
+        return _cache[key]
+
+
+def _load(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
+    installed = live(part.weights)
+    if installed is None:
+        module, identity = untrained(part.architecture, UNTRAINED_SEED)
+        manifest = None
+    else:
+        manifest = installed.manifest
+        if manifest.architecture != part.architecture:
+            raise WeightsError(
+                f"The weights {part.weights} are of {manifest.architecture}, but {part.architecture} is needed here.",
+                "Import weights of the right network, or use another configuration.",
+            )
+        with torch.device("meta"):
+            module = ARCHITECTURES[part.architecture]()
+        module = module.to_empty(device="cpu").eval()
+        identity = load_into(module, part.weights)
+    module = module.to(device).requires_grad_(False)
+    trunk = getattr(module, "trunk", None)
+    if trunk is not None and dtype is torch.bfloat16:
+        trunk.to(dtype=dtype, memory_format=torch.channels_last_3d)
+    return LoadedNetwork(module, identity, manifest, device, dtype)

@@ -1,0 +1,150 @@
+"""`StudyResult`: what a system says of a study, in the one form that every screen, report and client reads.
+
+The JSON of a result is documented by `docs/result.schema.json`, which is made from this module. Values are honest by
+construction: outputs of a network are called scores; a probability exists only together with what it was calibrated
+on; the state of the weights (untrained, demonstration, trained) travels with every result.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from covid_bert import RESEARCH_USE_ONLY
+from covid_bert.weights.identity import WeightsIdentity
+
+SCHEMA_VERSION = "1.0"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WeightsState(str, Enum):
+    """How far the least trained network of the system is from one that was trained on patients."""
+
+    UNTRAINED = "untrained"
+    DEMONSTRATION = "demonstration"
+    TRAINED = "trained"
+
+
+class CalibratedProbability(_Frozen):
+    """A probability with what it rests on."""
+
+    class_name: str = Field(description="Class that the probability is of.")
+    probability: float = Field(ge=0, le=1)
+    calibrated_on: str = Field(description="Data and method of the calibration.")
+    temperature: float = Field(gt=0)
+    threshold: float = Field(ge=0, le=1, description="Operating point: from here on the study counts as positive.")
+    threshold_chosen_on: str
+
+
+class StageScore(_Frozen):
+    """The scores of one stage of a system."""
+
+    name: str
+    description: str
+    scores: dict[str, float] = Field(description="Score by class, summing to one; not calibrated.")
+
+
+class WindowScore(_Frozen):
+    """One clip and its score."""
+
+    slice_indices: list[int] = Field(description="Slices of the canonical volume, foot to head, in the clip's order.")
+    scores: dict[str, float]
+
+
+class SliceEvidence(_Frozen):
+    """What one slice contributed."""
+
+    index: int = Field(ge=0, description="Slice of the canonical volume, 0 at the foot.")
+    position_mm: float | None = Field(
+        description="Patient coordinate of the slice's centre towards the head; null without known geometry."
+    )
+    score: float | None = Field(description="Mean score for the finding over the clips that hold the slice.")
+    location_share: float = Field(ge=0, le=1, description="Share of the study's location map that lies in the slice.")
+
+
+class SegmentAttention(_Frozen):
+    """How much the study network attended to one segment."""
+
+    windows: list[int] = Field(description="Windows whose embeddings make the segment, by their order in `windows`.")
+    attention: float = Field(ge=0, le=1, description="Mean over heads, last block; sums to one over the segments.")
+
+
+class LocationMap(_Frozen):
+    """Summary of the Grad-CAM location map; the map itself is an image on the input's grid."""
+
+    method: str
+    target_class: str
+    peak_slice: int | None = Field(description="Canonical slice of the maximum; null if the map is empty.")
+    peak_ras_mm: list[float] | None = Field(description="Maximum in patient coordinates (right, anterior, superior).")
+    right_share: float = Field(ge=0, le=1, description="Share of the map inside the patient's right lung.")
+    left_share: float = Field(ge=0, le=1)
+    file_name: str | None = Field(default=None, description="Base name of the written map (0 ... 255), if it was.")
+
+
+class LungMeasurement(_Frozen):
+    """Volumes of the lungs by side; null where the input has no known voxel size."""
+
+    method: str
+    right_ml: float | None
+    left_ml: float | None
+    total_ml: float | None
+    right_share_by_hu_class: dict[str, float] | None
+    left_share_by_hu_class: dict[str, float] | None
+    mask_file_name: str | None = None
+
+
+class StudyDescription(_Frozen):
+    """The input, without anything that names the patient."""
+
+    identifier: str = Field(description="Pseudonymous: from a hash of values and geometry.")
+    file_format: str
+    unit: Literal["HU", "gray8"]
+    slices: int
+    rows: int
+    columns: int
+    spacing_mm: list[float] | None = Field(description="(slices, rows, columns); null without known geometry.")
+
+
+class Provenance(_Frozen):
+    """How the result came about."""
+
+    system: str
+    configuration: str
+    software_version: str
+    created: datetime
+    weights: list[WeightsIdentity]
+    window_hu: list[float] | None = Field(description="[lower, upper] of the 8-bit conversion; null for gray levels.")
+    kept_slices: list[int] = Field(description="[first, last] canonical slice of the open-lung range.")
+    slice_choice: str
+    device: str
+    precision: str
+    seconds: dict[str, float] = Field(description="Wall seconds by stage.")
+
+
+class StudyResult(_Frozen):
+    """All that a system says of one study."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION  # type: ignore[assignment]
+    research_use_only: str = RESEARCH_USE_ONLY
+    study: StudyDescription
+    weights_state: WeightsState
+    class_scores: dict[str, float] = Field(description="Final score by class, summing to one; not calibrated.")
+    predicted_class: str = Field(description="Class with the largest score (at the operating point, if there is one).")
+    calibrated_probability: CalibratedProbability | None
+    stages: list[StageScore]
+    stages_agree: bool | None = Field(description="Whether all stages name the same class; null for a single stage.")
+    windows: list[WindowScore]
+    slice_evidence: list[SliceEvidence]
+    segments: list[SegmentAttention]
+    location_map: LocationMap | None
+    lungs: LungMeasurement
+    lesion_volume_ml: float | None = Field(description="Null: no lesion network took part.")
+    out_of_distribution_score: float | None = Field(description="Null: not assessed by this system.")
+    warnings: list[str]
+    provenance: Provenance

@@ -1,0 +1,108 @@
+"""S1, two stages: the clip network on windows of slices, then BERT over the segments of the study.
+
+Tan, Yao and Liu 2022 (arXiv 2206.14861, ECCV workshops) and the published code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from covid_bert.clips.sampling import SLICE_CHOICES, Positions, centre_out, segment_bins, segment_starts
+from covid_bert.clips.stack import ClipStack
+from covid_bert.networks.classifiers import StudyNetwork
+from covid_bert.progress import Progress
+from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named
+from covid_bert.systems.base import ClassificationSystem, Outcome
+from covid_bert.systems.clip_pass import ClipPass, run_clips
+from covid_bert.systems.configuration import S1Configuration
+from covid_bert.systems.loading import LoadedNetwork
+from covid_bert.systems.result import SegmentAttention, StageScore
+
+
+class TwoStageSystem(ClassificationSystem[S1Configuration]):
+    """Stage one: clip network; stage two: study network on its embeddings; final score: the mean of both."""
+
+    NAME = "s1"
+    TITLE = "Two-stage 3D CNN-BERT (S1)"
+
+    @property
+    def decisive_part(self) -> str:
+        """The study network's weights carry the calibration of the mean."""
+        return "study"
+
+    def _run(self, stack: ClipStack, networks: dict[str, LoadedNetwork], progress: Progress) -> Outcome:
+        configuration = self.configuration
+        count, length = len(stack.indices), configuration.clip_length
+        windows = SLICE_CHOICES[configuration.slice_choice](count, length)
+        extra = []
+        if configuration.first_stage == "centre_out":
+            strided = centre_out(count, length)
+            # A study of few slices has one window, which is that clip: it is not computed twice.
+            if not any(np.array_equal(strided, window) for window in windows):
+                extra = [strided]
+        with progress.stage("clips"):
+            clips = run_clips(
+                networks["clip"],
+                stack,
+                [*windows, *extra],
+                input_side=configuration.input_side,
+                target=CLASS_NAMES.index(FINDING),
+                on_progress=lambda fraction: progress.update("clips", fraction),
+            )
+        with progress.stage("study"):
+            embeddings = clips.embeddings[: len(windows)]
+            tokens, valid, members = self._segments(embeddings)
+            first = self._first_stage(clips, len(windows))
+            second, attention = _study_scores(networks["study"], tokens, valid)
+        return Outcome(
+            stages=[
+                StageScore(
+                    name="clips",
+                    description="Clip network: one clip over the whole range"
+                    if configuration.first_stage == "centre_out"
+                    else "Clip network: mean over the windows",
+                    scores=named(first),
+                ),
+                StageScore(
+                    name="study", description="Study network: BERT over the segments of the study", scores=named(second)
+                ),
+            ],
+            scores=(first + second) / 2,
+            clips=clips.clips,
+            clip_scores=clips.scores.double().numpy(),
+            location=clips.location,
+            segments=[
+                SegmentAttention(windows=[int(window) for window in bin_], attention=float(weight))
+                for bin_, weight in zip(members, attention, strict=False)
+            ],
+        )
+
+    def _segments(self, embeddings: Tensor) -> tuple[Tensor, Tensor, list[Positions]]:
+        """Tokens (1, segments, channels), their validity (1, segments), and the windows of each segment."""
+        segments = self.configuration.segments
+        if self.configuration.segment_mode == "pick":
+            picked = segment_starts(len(embeddings), segments)
+            return (
+                embeddings[picked][None],
+                torch.ones(1, segments, dtype=torch.bool),
+                [picked[i : i + 1] for i in range(segments)],
+            )
+        bins = segment_bins(len(embeddings), segments)
+        tokens = torch.zeros(1, segments, embeddings.shape[1])
+        tokens[0, : len(bins)] = torch.stack([embeddings[bin_].mean(0) for bin_ in bins])
+        return tokens, (torch.arange(segments) < len(bins))[None], bins
+
+    def _first_stage(self, clips: ClipPass, windows: int) -> np.ndarray:
+        if self.configuration.first_stage == "windows":
+            return clips.scores[:windows].mean(0).double().numpy()
+        return clips.scores[-1 if len(clips.clips) > windows else 0].double().numpy()
+
+
+def _study_scores(network: LoadedNetwork, tokens: Tensor, valid: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    module = network.module
+    assert isinstance(module, StudyNetwork)
+    with torch.no_grad():
+        output = module(tokens.to(network.device), valid.to(network.device))
+    return output.logits.softmax(1)[0].double().cpu().numpy(), output.attention[0].cpu().numpy()
