@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["small_networks"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

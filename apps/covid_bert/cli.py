@@ -128,7 +128,7 @@ def segment(
             series=series,
             report=report,
             console=_console(),
-        )  # fmt: skip
+        )
     )
 
 

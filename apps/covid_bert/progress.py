@@ -43,7 +43,7 @@ class Progress:
             self.report(stage, min(max(fraction, 0.0), 1.0))
 
     def continued(self) -> Progress:
-        """Return a progress for one of several runs on one study: same report and cancel flag, own seconds from here."""
+        """Return a progress for one of several runs on a study: same report and cancel flag, own seconds from here."""
         return Progress(self.report, dict(self.seconds), self._cancelled)
 
     @contextmanager

@@ -77,6 +77,15 @@ def test_trunk_checkpoints_are_recognised_and_lose_their_classifier() -> None:
         module.load_state_dict(state)
 
 
+def test_published_mlp_begins_with_a_flattening_layer() -> None:
+    module = ARCHITECTURES["embedding-mlp-256"]()
+    published = to_published("embedding-mlp-256", module.state_dict())
+    assert sorted(published) == sorted(f"layers.{i}.{kind}" for i in (1, 4, 7) for kind in ("weight", "bias"))
+    name, state = convert(published)
+    assert name == "embedding-mlp-256"
+    module.load_state_dict(state)
+
+
 def test_unknown_layouts_are_refused_with_a_hint() -> None:
     with pytest.raises(WeightsError) as caught:
         convert({"conv1.weight": torch.zeros(1)})

@@ -48,9 +48,12 @@ def test_published_batch_norms() -> None:
 
 def test_intermediate_channels_of_the_checkpoints() -> None:
     large = ARCHITECTURES["r2plus1d34"]()
-    assert [
-        getattr(large, f"layer{layer}")[0].convolution2.spatial.out_channels for layer in (1, 2, 3, 4)
-    ] == [144, 288, 576, 1152]
+    assert [getattr(large, f"layer{layer}")[0].convolution2.spatial.out_channels for layer in (1, 2, 3, 4)] == [
+        144,
+        288,
+        576,
+        1152,
+    ]
     assert large.layer2[0].convolution1.spatial.out_channels == 230
     small = ARCHITECTURES["r2plus1d18"]()
     assert small.layer2[0].convolution2.spatial.out_channels == 230

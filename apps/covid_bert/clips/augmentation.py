@@ -134,9 +134,7 @@ def warp(slices: Tensor, *, angle: float, shift: tuple[float, float], scale: flo
     offset = -inverse @ np.asarray(shift)
     half = np.array([columns / 2, rows / 2])
     theta = np.column_stack((inverse * half[None, :] / half[:, None], offset / half))
-    grid = affine_grid(
-        torch.tensor(theta[None], dtype=slices.dtype), [1, 1, rows, columns], align_corners=False
-    )
+    grid = affine_grid(torch.tensor(theta[None], dtype=slices.dtype), [1, 1, rows, columns], align_corners=False)
     return grid_sample(slices, grid.expand(len(slices), -1, -1, -1), mode="bilinear", align_corners=False)
 
 
@@ -160,9 +158,7 @@ def crop_sizes(side: int) -> list[tuple[int, int]]:
     ]
 
 
-def multi_scale_crop(
-    slices: Tensor, side: int, generator: np.random.Generator, *, keep_inside: bool = False
-) -> Tensor:
+def multi_scale_crop(slices: Tensor, side: int, generator: np.random.Generator, *, keep_inside: bool = False) -> Tensor:
     """Cut one of ten sizes at one of thirteen offsets and resize to `side`.
 
     Parameters

@@ -111,9 +111,7 @@ def phase_sets(slices: int, length: int = CLIP_LENGTH, sets: int | None = None) 
     _check(slices, length)
     count = sets if sets is not None else max(slices // length, 1)
     order = np.arange(length)
-    return [
-        np.floor((order + (index + 0.5) / count) * slices / length).astype(np.int64) for index in range(count)
-    ]
+    return [np.floor((order + (index + 0.5) / count) * slices / length).astype(np.int64) for index in range(count)]
 
 
 def segment_starts(embeddings: int, segments: int = 16) -> Positions:
@@ -140,8 +138,7 @@ def segment_bins(embeddings: int, segments: int = 16) -> list[Positions]:
     """Corrected segments: the embeddings of each bin, to be averaged; fewer bins where there are fewer embeddings."""
     _check(embeddings, segments)
     return [
-        np.asarray(part, dtype=np.int64)
-        for part in np.array_split(np.arange(embeddings), min(segments, embeddings))
+        np.asarray(part, dtype=np.int64) for part in np.array_split(np.arange(embeddings), min(segments, embeddings))
     ]
 
 

@@ -2,8 +2,8 @@
 
 Raw-mask-lung channels (S2 section 3.5): R is the slice in gray levels, M the lung mask (0 or 255), L the slice with
 everything outside the lungs set to 0. Slices that are not 512x512 are first resized to it (S2 section 5.1), composed,
-and then resized to 1.25 times the network's input, of which the centre is cut. The networks' input is scaled to [0, 1] and
-normalised with the constants of Kinetics for all three channels, as published.
+and then resized to 1.25 times the network's input, of which the centre is cut. The networks' input is scaled to
+[0, 1] and normalised with the constants of Kinetics for all three channels, as published.
 """
 
 from __future__ import annotations
@@ -97,11 +97,7 @@ class ClipStack:
 
     def clip(self, positions: npt.NDArray[np.int64], side: int = 224) -> Tensor:
         """Cut the centre of the slices at `positions`: normalised float32 (1, 3, positions, side, side)."""
-        return (
-            normalise(centre_crop(self.channels[torch.from_numpy(positions)], side))
-            .transpose(0, 1)
-            .unsqueeze(0)
-        )
+        return normalise(centre_crop(self.channels[torch.from_numpy(positions)], side)).transpose(0, 1).unsqueeze(0)
 
 
 def compose(gray: Tensor, mask: Tensor, channels: Channels, side: int) -> Tensor:
@@ -145,7 +141,5 @@ def _resize(planes: Tensor, side: int) -> Tensor:
     """Resize uint8 (slices, rows, columns) bilinearly without antialiasing, as OpenCV's default does."""
     if planes.shape[-2:] == (side, side):
         return planes
-    resized = interpolate(
-        planes.float().unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False
-    )
+    resized = interpolate(planes.float().unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False)
     return resized.squeeze(1).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,6 +1,6 @@
 """The key map between the authors' checkpoints and our modules, both ways.
 
-Each rule is a pair of templates; ``{n}`` stands for a number. The published clip network keeps its trunk in one
+Each rule is a pair of beginnings of keys; ``{a}`` and ``{b}`` stand for numbers. The published clip network keeps its trunk in one
 ``nn.Sequential`` (``features.0`` is the stem, ``features.1`` to ``features.4`` the layers); IG65M's and torchvision's
 trunk checkpoints name the same parts ``stem`` and ``layer1`` to ``layer4`` and end in a classifier (``fc``) that the
 systems do not use.
@@ -45,8 +45,7 @@ def _trunk_rules(stem: str, layer: str, first_layer: int, target: str) -> list[t
     for index in range(4):
         prefix = f"{layer}{first_layer + index}." + "{b}."
         rules += [
-            (prefix + published, f"{target}layer{index + 1}." + "{b}." + ours)
-            for published, ours in _BLOCK_RULES
+            (prefix + published, f"{target}layer{index + 1}." + "{b}." + ours) for published, ours in _BLOCK_RULES
         ]
     return rules
 
@@ -63,12 +62,17 @@ RULES: dict[str, list[tuple[str, str]]] = {
         ("fc_action1.", "linear2."),
         ("fc_action2.", "linear3."),
     ],
+    # The published MLP begins with a layer that only flattens.
+    "embedding-mlp-256": [("layers.1.", "layers.0."), ("layers.4.", "layers.3."), ("layers.7.", "layers.6.")],
     "r2plus1d34": _trunk_rules("stem", "layer", 1, ""),
 }
 RULES["r2plus1d18"] = RULES["r2plus1d34"]
 
 # Trunk checkpoints carry a classifier for the classes of the video sets.
 _IGNORED = {"r2plus1d34": ("fc.",), "r2plus1d18": ("fc.",)}
+
+
+_MLP_KEYS = {f"layers.{layer}.{kind}" for layer in (1, 4, 7) for kind in ("weight", "bias")}
 
 
 def recognise(keys: Mapping[str, object]) -> str:
@@ -83,11 +87,13 @@ def recognise(keys: Mapping[str, object]) -> str:
         return "r2plus1d34-bert"
     if "fc_action2.weight" in keys and "bert.clsToken" in keys:
         return "study-bert"
+    if set(keys) == _MLP_KEYS:
+        return "embedding-mlp-256"
     if "stem.0.weight" in keys and "layer4.0.conv1.0.0.weight" in keys:
         return "r2plus1d34" if "layer3.5.conv1.0.0.weight" in keys else "r2plus1d18"
     raise WeightsError(
         "The checkpoint is not of a network that is known here.",
-        "Known are the published clip network and study network of S1 and S2, and R(2+1)D trunks of IG65M and Kinetics.",
+        "Known are the clip network, study network and MLP of S1 and S2, and R(2+1)D trunks of IG65M and Kinetics.",
         first_keys=list(keys)[:5],
     )
 
@@ -115,9 +121,7 @@ def convert(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
     architecture = recognise(state_dict)
     ignored = _IGNORED.get(architecture, ())
     return architecture, {
-        _rename(key, RULES[architecture]): value
-        for key, value in state_dict.items()
-        if not key.startswith(ignored)
+        _rename(key, RULES[architecture]): value for key, value in state_dict.items() if not key.startswith(ignored)
     }
 
 
@@ -133,6 +137,4 @@ def _rename(key: str, rules: list[tuple[str, str]]) -> str:
         match = re.match(pattern, key)
         if match:
             return target.format(**match.groupdict()) + key[match.end() :]
-    raise WeightsError(
-        f"The checkpoint has a key that the key map does not know: {key}.", "Is it of another version?"
-    )
+    raise WeightsError(f"The checkpoint has a key that the key map does not know: {key}.", "Is it of another version?")

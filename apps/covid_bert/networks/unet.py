@@ -31,8 +31,7 @@ class LungUNet(nn.Module):
     def __init__(self, channels: tuple[int, ...] = CHANNELS) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(
-            _double_convolution(before, after)
-            for before, after in zip((1, *channels[:-1]), channels, strict=True)
+            _double_convolution(before, after) for before, after in zip((1, *channels[:-1]), channels, strict=True)
         )
         self.dropout = nn.Dropout(0.5)
         self.up = nn.ModuleList(

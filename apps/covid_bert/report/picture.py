@@ -46,13 +46,15 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
     """
     result = classification.result
     figure = Figure(figsize=(15, 8.6), facecolor="white")
-    grid = figure.add_gridspec(2, 4, height_ratios=(1.25, 1), left=0.035, right=0.985, top=0.86, bottom=0.09)
+    views = figure.add_gridspec(1, 4, left=0.02, right=0.985, top=0.85, bottom=0.43, wspace=0.05)
+    below = figure.add_gridspec(1, 2, left=0.055, right=0.985, top=0.36, bottom=0.1, wspace=0.14)
     slices = _shown_slices(result)
+    box = _lung_box(classification.lungs.array)
     for place, index in enumerate(slices):
-        _axial(figure.add_subplot(grid[0, place]), volume, classification, index)
-    _coronal(figure.add_subplot(grid[0, 3]), volume, classification)
-    _evidence(figure.add_subplot(grid[1, :2]), result, slices)
-    _card(figure.add_subplot(grid[1, 2:]), result)
+        _axial(figure.add_subplot(views[0, place]), volume, classification, index, box)
+    _coronal(figure.add_subplot(views[0, 3]), volume, classification, box)
+    _evidence(figure.add_subplot(below[0, 0]), result, slices)
+    _card(figure.add_subplot(below[0, 1]), result)
     title = SYSTEMS[result.provenance.system].title
     figure.text(0.035, 0.95, f"{title}, {result.provenance.configuration} configuration", size=15, color=INK)
     figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
@@ -78,27 +80,42 @@ def _shown_slices(result: StudyResult) -> list[int]:
     return sorted(quarters, reverse=True)
 
 
-def _axial(axes: Axes, volume: Volume, classification: Classification, index: int) -> None:
+def _lung_box(lungs: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns that hold the lungs of all slices, with a margin of a tenth for chest wall and orientation."""
+    seen = np.zeros(lungs.shape[1:], bool)
+    for plane in lungs:
+        seen |= plane > 0
+    box = []
+    for axis in (1, 0):
+        places = np.flatnonzero(seen.any(axis))
+        margin = (places[-1] - places[0]) // 10 + 1
+        box.append(slice(max(int(places[0] - margin), 0), int(places[-1] + margin + 1)))
+    return box[0], box[1]
+
+
+def _axial(axes: Axes, volume: Volume, classification: Classification, index: int, box: tuple[slice, slice]) -> None:
     gray = gray8_slices(volume, LUNG_WINDOW, np.array([index]))[0]
     _, row, column = volume.spacing
-    _show(axes, gray, classification.lungs.array[index], classification.location[index], row / column, "upper")
+    lungs, location = classification.lungs.array[index], classification.location[index]
+    _show(axes, gray[box], lungs[box], location[box], row / column, "upper")
     peak = classification.result.location_map.peak_slice if classification.result.location_map else None
     note = " (maximum of the location map)" if index == peak else ""
     axes.set_title(f"Slice {index + 1} of {volume.shape[0]}{note}", size=9, color=INK)
 
 
-def _coronal(axes: Axes, volume: Volume, classification: Classification) -> None:
+def _coronal(axes: Axes, volume: Volume, classification: Classification, box: tuple[slice, slice]) -> None:
     lungs = classification.lungs.array
     areas = np.zeros(volume.shape[1], np.int64)
     for plane in lungs:
         areas += (plane > 0).sum(1)
     row = int(areas.argmax())
-    section = np.ascontiguousarray(volume.array[:, row])
+    columns = box[1]
+    section = np.ascontiguousarray(volume.array[:, row, columns])
     low, high = (0, 255) if volume.array.dtype == np.uint8 else (LUNG_WINDOW.lower, LUNG_WINDOW.upper)
     gray = np.clip((section.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     slice_, _, column = volume.spacing
     aspect = slice_ / column if volume.spacing_known else "auto"
-    _show(axes, gray, lungs[:, row], classification.location[:, row], aspect, "lower")
+    _show(axes, gray, lungs[:, row, columns], classification.location[:, row, columns], aspect, "lower")
     axes.set_title("Coronal section through most of the lungs", size=9, color=INK)
 
 
@@ -131,12 +148,12 @@ def _evidence(axes: Axes, result: StudyResult, shown: list[int]) -> None:
     share = np.array([item.location_share for item in result.slice_evidence])
     axes.plot(index, score, color=SCORE_COLOUR, marker="o" if len(index) < 80 else "", markersize=3, linewidth=1.4)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_ylabel("mean score for COVID-19 of the slice's clips", color=SCORE_COLOUR, size=9)
+    axes.set_ylabel("mean COVID-19 score of its clips", color=SCORE_COLOUR, size=9)
     axes.set_xlabel("slice (foot to head)", size=9)
     right = axes.twinx()
     right.fill_between(index, share * 100, color=LOCATION_COLOUR, alpha=0.25, linewidth=0)
     right.set_ylim(0, max(float(share.max(initial=0.0)) * 130, 1e-6))
-    right.set_ylabel("share of the location map, %", color=LOCATION_COLOUR, size=9)
+    right.set_ylabel("share of location map, %", color=LOCATION_COLOUR, size=9)
     for slice_ in shown:
         axes.axvline(slice_ + 1, color=PALE, linewidth=0.7, linestyle=":")
     axes.set_title("Evidence over the kept slices (dotted: slices shown above)", size=9, color=INK)
@@ -173,9 +190,8 @@ def _card(axes: Axes, result: StudyResult) -> None:
     weights = "; ".join(f"{item.name} {item.version}" for item in result.provenance.weights)
     seconds = sum(result.provenance.seconds.values())
     lines.append(f"Weights: {weights}")
-    lines.append(
-        f"{len(result.windows)} clips, {result.provenance.precision} on {result.provenance.device}, {seconds:.1f} s"
-    )
+    clips = f"{len(result.windows)} clip{'s' if len(result.windows) > 1 else ''}"
+    lines.append(f"{clips}, {result.provenance.precision} on {result.provenance.device}, {seconds:.1f} s")
     lines += [f"! {warning}" for warning in result.warnings]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, 98, subsequent_indent="      ")]
-    axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, va="top", size=9.5, color=INK, linespacing=1.45)
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 92, subsequent_indent="      ")]
+    axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, va="top", size=9, color=INK, linespacing=1.4)

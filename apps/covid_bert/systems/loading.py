@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from covid_bert.errors import ParameterError, WeightsError
+from covid_bert.errors import ParameterError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.systems.configuration import Part, Precision
 from covid_bert.weights.identity import WeightsIdentity
@@ -106,6 +106,12 @@ def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> Loaded
         return _cache[key]
 
 
+def forget_networks() -> None:
+    """Drop all networks from memory."""
+    with _lock:
+        _cache.clear()
+
+
 def _load(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     installed = live(part.weights)
     if installed is None:
@@ -113,15 +119,10 @@ def _load(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork
         manifest = None
     else:
         manifest = installed.manifest
-        if manifest.architecture != part.architecture:
-            raise WeightsError(
-                f"The weights {part.weights} are of {manifest.architecture}, but {part.architecture} is needed here.",
-                "Import weights of the right network, or use another configuration.",
-            )
         with torch.device("meta"):
             module = ARCHITECTURES[part.architecture]()
         module = module.to_empty(device="cpu").eval()
-        identity = load_into(module, part.weights)
+        identity = load_into(module, part.weights, architecture=part.architecture)
     module = module.to(device).requires_grad_(False)
     trunk = getattr(module, "trunk", None)
     if trunk is not None and dtype is torch.bfloat16:

@@ -1,0 +1,113 @@
+"""Writing a new version into the store, wholly or not at all.
+
+A version is written into a hidden folder first and comes into being by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from covid_bert import __version__
+from covid_bert.errors import WeightsError
+from covid_bert.files import sync, write_atomically
+from covid_bert.weights.files import explained, sha256_of
+from covid_bert.weights.location import check_name, weights_root
+from covid_bert.weights.manifest import Manifest, Provenance
+from covid_bert.weights.store import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    InstalledWeights,
+    installed,
+    list_versions,
+    version_number,
+)
+
+STAGING_PREFIX = ".incoming-"
+
+_OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES}  # The last one is what Windows says.
+
+
+def add_version(name: str, tensors: Mapping[str, Tensor], provenance: Provenance) -> InstalledWeights:
+    """Install a state dict as a new version; it goes live by `publish`.
+
+    Parameters
+    ----------
+    name
+        See `covid_bert.weights.location.check_name`.
+    tensors
+        State dict of `provenance.architecture`.
+    provenance
+        What its maker knows of it.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be written; nothing is then left behind.
+    """
+    folder = weights_root() / check_name(name)
+    with explained("install the weights"), _staging(folder) as staging:
+        model = staging / MODEL_FILE
+        _save(tensors, model, provenance.architecture)
+        sync(model)
+        sha256 = sha256_of(model)
+        existing = list_versions(name)
+        number = version_number(existing[-1]) + 1 if existing else 1
+        while True:
+            version = f"v{number:03d}"
+            manifest = Manifest(
+                **dict(provenance),
+                name=name,
+                version=version,
+                sha256=sha256,
+                bytes=model.stat().st_size,
+                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                code_version=__version__,
+            )
+            write_atomically(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
+            try:
+                staging.rename(folder / version)
+            except OSError as error:
+                if error.errno not in _OCCUPIED or not (folder / version).exists():
+                    raise
+                number += 1  # Another process took this number a moment ago.
+            else:
+                sync(folder)
+                return installed(name, version)
+
+
+def _save(tensors: Mapping[str, Tensor], model: Path, architecture: str) -> None:
+    # Clones, because safetensors refuses tensors that share memory, as those of a checkpoint may.
+    copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    try:
+        save_file(copies, model, metadata={"architecture": architecture})
+    except SafetensorError as error:
+        raise WeightsError(
+            f"Could not install the weights: {error}.",
+            "Free some space, or set COVID_BERT_HOME to a folder on a larger disk.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the versions, gone at the end unless it was renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    try:
+        staging.chmod(0o755)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        # A name under which nothing was ever installed leaves no empty folder.
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,227 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from covid_bert import cli
+from covid_bert.errors import CovidBertError
+from covid_bert.phantom import write, write_dicom
+from covid_bert.systems import SYSTEMS
+
+SECRET = "DOE^JANE"
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    """Run in this process, so that small networks can stand in for the published ones."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, CovidBertError):
+        return result.exception.exit_code, f"{result.output}{result.exception.message} {result.exception.hint}"
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def chest(tmp_path: Path, phantom) -> Path:
+    return write(phantom, tmp_path / "chest.nii.gz")
+
+
+def test_help_answers_at_once_and_names_the_exit_codes() -> None:
+    command = [str(Path(sys.executable).parent / "covid-bert"), "--help"]
+    subprocess.run(command, capture_output=True, check=True)
+    start = time.perf_counter()
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # The promise is half a second; the test machine may be busy with other tests.
+    assert time.perf_counter() - start < 2.0
+    assert "Exit codes" in shown
+    assert "Research use only" in shown
+
+
+def test_choices_are_those_of_the_registry() -> None:
+    assert {name.value for name in cli.SystemName} == set(SYSTEMS)
+    known = {configuration for entry in SYSTEMS.values() for configuration in entry.configurations}
+    assert {name.value for name in cli.ConfigurationName} == known
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_classify_writes_everything_and_skips_what_is_done(chest, tmp_path, phantom, repository) -> None:
+    out, report = tmp_path / "out", tmp_path / "run.json"
+    code, shown = run("classify", chest, "--system", "s1", "--system", "s2", "--out", out, "--report", report)
+    assert code == 0
+    assert "UNTRAINED" in shown
+    name = phantom.volume.identifier
+    assert {path.name for path in out.iterdir()} == {
+        *("studies.json", f"{name}.lungs.nii.gz"),
+        *(f"{name}.{system}-corrected.{end}" for system in ("s1", "s2") for end in ("json", "png", "location.nii.gz")),
+    }
+    result = json.loads((out / f"{name}.s1-corrected.json").read_text())
+    jsonschema.validate(result, json.loads((repository / "docs" / "result.schema.json").read_text()))
+    assert result["location_map"]["file_name"] == f"{name}.s1-corrected.location.nii.gz"
+    location = nibabel.load(out / result["location_map"]["file_name"])
+    np.testing.assert_allclose(location.affine, nibabel.load(chest).affine, atol=1e-4)
+    assert Image.open(out / f"{name}.s1-corrected.png").size[0] > 1000
+    manifest = json.loads(report.read_text())
+    assert {"covid-bert", "torch", "python"} <= set(manifest["versions"])
+    assert manifest["studies"][0]["seconds_by_system"]["s1"]["clips"] > 0
+    before = (out / f"{name}.s1-corrected.json").stat().st_mtime_ns
+    code, shown = run("classify", chest, "--system", "s1", "--system", "s2", "--out", out)
+    assert code == 0
+    assert "skipped" in shown
+    assert (out / f"{name}.s1-corrected.json").stat().st_mtime_ns == before
+    (out / f"{name}.s2-corrected.json").unlink()
+    code, shown = run("classify", chest, "--system", "s1", "--system", "s2", "--out", out)
+    assert "skipped" not in shown
+    assert (out / f"{name}.s2-corrected.json").exists()
+
+
+def test_one_bad_study_does_not_stop_the_others(chest, tmp_path) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(chest.read_bytes()[:5000])
+    code, shown = run("segment", bad, chest, tmp_path / "missing", "--out", tmp_path / "out")
+    assert code == 10
+    assert "unreadable-file" in shown
+    assert "not-found" in shown
+    assert len(list((tmp_path / "out").glob("*.lungs.nii.gz"))) == 1
+    entries = json.loads((tmp_path / "out" / "studies.json").read_text())
+    assert sum("error" in entry for entry in entries.values()) == 2
+
+
+def _text_file(folder: Path) -> Path:
+    path = folder / "notes.nii.gz"
+    path.write_text("no image")
+    return path
+
+
+def _empty_folder(folder: Path) -> Path:
+    path = folder / "empty"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make_input", "code"),
+    [
+        (lambda folder: folder / "missing.nii.gz", 4),
+        (_text_file, 3),
+        (_empty_folder, 4),
+    ],
+)
+def test_exit_code_of_a_single_bad_study(tmp_path, make_input, code) -> None:
+    got, shown = run("segment", make_input(tmp_path), "--out", tmp_path / "out")
+    assert got == code
+    assert shown.strip()
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_no_patient_name_in_outputs_file_names_or_terminal(tmp_path, phantom) -> None:
+    folder = write_dicom(phantom, tmp_path / "series", patient_id=SECRET)
+    out = tmp_path / "out"
+    code, shown = run("classify", folder or tmp_path / "series", "--system", "baseline", "--out", out)
+    assert code == 0
+    assert SECRET not in shown
+    for path in out.iterdir():
+        assert SECRET not in path.name
+        assert SECRET.encode() not in path.read_bytes()
+
+
+def test_published_configuration_of_a_system_without_one_is_a_sentence(chest, tmp_path) -> None:
+    options = ("--system", "baseline", "--configuration", "published", "--out", tmp_path / "out")
+    code, shown = run("classify", chest, *options)
+    assert code == 2
+    assert "corrected" in shown
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+def test_segment_writes_the_chosen_format(chest, tmp_path, phantom, suffix) -> None:
+    code, _ = run("segment", chest, "--out", tmp_path / "out", "--suffix", suffix)
+    assert code == 0
+    facts = json.loads((tmp_path / "out" / f"{phantom.volume.identifier}.lungs.json").read_text())
+    assert (tmp_path / "out" / facts["mask_file_name"]).exists()
+    assert facts["right_ml"] > facts["left_ml"] > 500
+
+
+def test_doctor_finds_damaged_weights(tmp_path, monkeypatch) -> None:
+    code, shown = run("doctor")
+    assert code == 0, shown
+    assert "untrained" in shown
+    home = Path(os.environ["COVID_BERT_HOME"])
+    (home / "weights" / "s1-clip-network" / "v001").mkdir(parents=True)
+    (home / "weights" / "s1-clip-network" / "live").write_text("v001\n")
+    code, shown = run("doctor")
+    assert code == 1
+    assert "fault" in shown
+
+
+def test_weights_commands(tmp_path) -> None:
+    code, shown = run("weights", "list")
+    assert code == 0
+    assert "s1-clip-network" in shown.replace("\n", "")
+    code, shown = run("weights", "fetch", "s1-clip-network")
+    assert code == 5
+    assert "weights import" in shown
+    code, shown = run("weights", "import", tmp_path / "missing.pth")
+    assert code == 4
+    code, shown = run("weights", "verify")
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_interrupt_leaves_no_half_file_and_the_next_call_goes_on(tmp_path, sample_data) -> None:
+    studies = []
+    for number in range(3):
+        studies.append(tmp_path / f"study{number}")
+        shutil.copytree(sample_data / "lung_dx_a0001", studies[-1])
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "covid_bert.cli", "segment", *map(str, studies), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "studies.json").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Finished studies are kept" in errors
+    assert "Traceback" not in errors
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0
+    assert "skipped" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_demo_classifies_a_real_dicom_study_through_a_server(tmp_path, sample_data) -> None:
+    pytest.importorskip("monailabel")
+    manifest = json.loads((sample_data / "manifest.json").read_text())
+    data = tmp_path / "data"
+    data.mkdir()
+    study = next(item for item in manifest["studies"] if item["format"] == "dicom")
+    shutil.copytree(sample_data / study["path"], data / study["path"])
+    (data / "manifest.json").write_text(json.dumps({"studies": [study]}))
+    command = [sys.executable, "-m", "covid_bert.cli", "demo", "--data", str(data), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "out" / "results"
+    for system in SYSTEMS:
+        result = json.loads((results / f"{study['name']}.{system}.json").read_text())
+        assert result["study"]["file_format"] == "dicom"
+        assert Image.open(results / f"{study['name']}.{system}.png").size[0] > 1000
+    assert nibabel.load(results / f"{study['name']}.lungs.nii.gz").shape == (512, 512, 64)

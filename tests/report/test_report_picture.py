@@ -1,0 +1,81 @@
+"""The picture of a result: right side, honest words, no half file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from covid_bert.report import picture, study_picture
+from covid_bert.systems import create
+from covid_bert.systems.result import CalibratedProbability, WeightsState
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+
+@pytest.fixture
+def classification(phantom):
+    return create("s1", device="cpu").classify(phantom.volume, phantom.lungs)
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Collects every text that is drawn."""
+    drawn: list[str] = []
+    for owner, position in ((Figure, 3), (Axes, 3)):
+        original = owner.text
+
+        def text(self, *arguments, original=original, position=position, **options):
+            drawn.append(arguments[position - 1])
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(owner, "text", text)
+    return drawn
+
+
+def test_picture_is_written_whole(phantom, classification, tmp_path) -> None:
+    path = study_picture(phantom.volume, classification, tmp_path / "result.png")
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert pixels.shape[1] == 1500
+    assert pixels.std() > 20
+    assert [item.name for item in tmp_path.iterdir()] == ["result.png"]
+
+
+def test_untrained_results_say_so_and_give_scores_not_probabilities(phantom, classification, tmp_path, words) -> None:
+    study_picture(phantom.volume, classification, tmp_path / "result.png")
+    text = "\n".join(words)
+    assert "UNTRAINED NETWORK" in text
+    assert "not calibrated, not probabilities" in text
+    assert "Probability of" not in text
+    assert "Research use only" in text
+
+
+def test_a_probability_is_shown_with_its_calibration(phantom, classification, tmp_path, words) -> None:
+    calibrated = CalibratedProbability(
+        class_name="covid",
+        probability=0.25,
+        calibrated_on="five folds of a set",
+        temperature=1.0,
+        threshold=0.5,
+        threshold_chosen_on="the same folds",
+    )
+    result = classification.result.model_copy(
+        update={"calibrated_probability": calibrated, "weights_state": WeightsState.TRAINED}
+    )
+    changed = type(classification)(result, classification.lungs, classification.location)
+    study_picture(phantom.volume, changed, tmp_path / "result.png")
+    text = "\n".join(words)
+    assert "Probability of covid: 0.25" in text
+    assert "five folds of a set" in text
+    assert "UNTRAINED NETWORK: the scores" not in text
+
+
+def test_the_patients_right_is_on_the_left(phantom, classification, monkeypatch, tmp_path) -> None:
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(picture, "_show", lambda *given: shown.append(given[2]))
+    study_picture(phantom.volume, classification, tmp_path / "result.png")
+    for lungs in shown:
+        right, left = (np.flatnonzero((lungs == side).any(0)).mean() for side in (1, 2))
+        assert right < left

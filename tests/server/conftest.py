@@ -1,0 +1,35 @@
+"""One live server for all tests of this folder; uninstalled weights, published networks, real sample studies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY, require_module
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    studies: Path
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
+    from covid_bert.server.launch import running_server
+
+    folder = tmp_path_factory.mktemp("server")
+    studies = folder / "studies"
+    studies.mkdir()
+    shutil.copytree(REPOSITORY / "sample-data" / "lung_dx_a0001", studies / "lung_dx_a0001")
+    shutil.make_archive(str(studies / "zipped"), "zip", REPOSITORY / "sample-data" / "lung_dx_a0001")
+    shutil.copy(REPOSITORY / "sample-data" / "lung1_image.nrrd", studies / "lung1.nrrd")
+    (studies / "broken.nrrd").write_bytes(b"NRRD0004\nnothing follows")
+    with running_server(studies, folder / "server.log") as url:
+        yield Server(url, studies, folder / "server.log")

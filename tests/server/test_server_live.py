@@ -1,0 +1,119 @@
+"""A live server with stock clients: monailabel.client, and the client of MONAI Label's own Slicer module."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+import requests
+
+from covid_bert.volumes import read, read_mask
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+@pytest.fixture
+def client(server, tmp_path):
+    from monailabel.client import MONAILabelClient
+
+    return MONAILabelClient(server.url, tmpdir=str(tmp_path))
+
+
+@pytest.fixture
+def slicer_client(server, tmp_path):
+    """The client that MONAI Label's Slicer module carries; installed with the package, beside its sample apps."""
+    path = Path(sys.prefix) / "monailabel/plugins/slicer/MONAILabel/MONAILabelLib/client.py"
+    if not path.exists():
+        pytest.fail(f"MONAI Label's Slicer module is not where its package puts it: {path.name}")
+    spec = importlib.util.spec_from_file_location("slicer_module_client", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MONAILabelClient(server.url, tmpdir=str(tmp_path))
+
+
+def test_stock_client_sees_the_app(client) -> None:
+    info = client.info()
+    assert info["name"] == "covid-bert"
+    assert {"lungs", "covid_s1", "covid_s2", "covid_baseline", "lungs_and_covid"} <= set(info["models"])
+    assert set(client.datastore()["objects"]) == {"lung_dx_a0001", "zipped", "lung1", "broken"}
+
+
+def test_real_dicom_study_is_segmented_and_classified(client, server, repository) -> None:
+    image, parameters = client.infer(model="lungs", image_id="lung_dx_a0001", params={})
+    volume = read(server.studies / "lung_dx_a0001")
+    mask = read_mask(Path(image), volume)
+    columns = [np.flatnonzero((mask == side).any((0, 1))).mean() for side in (1, 2)]
+    assert columns[0] < columns[1], "the patient's right lung has the smaller columns"
+    assert 4000 < parameters["lung_volume_ml"]["total"] < 8000
+    _, reply = client.infer(model="covid_s1", image_id="zipped", params={})
+    schema = json.loads((repository / "docs" / "result.schema.json").read_text())
+    jsonschema.validate(reply["result"], schema)
+    assert reply["result"]["weights_state"] == "untrained"
+    assert reply["result"]["study"]["identifier"] == volume.identifier, "folder and zip are one study"
+
+
+def test_slicer_modules_client_segments_submits_and_goes_on(slicer_client, server, tmp_path) -> None:
+    info = slicer_client.info()
+    segmentation = [name for name, model in info["models"].items() if model["type"] == "segmentation"]
+    assert set(segmentation) == {"lungs", "lungs_and_covid"}
+    sample = slicer_client.next_sample("first", {})
+    assert sample["id"] in {"lung_dx_a0001", "zipped", "lung1", "broken"}
+    # Exactly what the module's logic adds to a request.
+    parameters = {"result_extension": ".nrrd", "result_dtype": "uint8"}
+    image, reply = slicer_client.infer("lungs_and_covid", "lung1", parameters)
+    assert image.endswith(".nrrd")
+    mask = read_mask(Path(image), read(server.studies / "lung1.nrrd"))
+    assert set(np.unique(mask)) == {0, 1, 2}
+    assert {item["label"] for item in reply["prediction"]} == {"covid", "non-covid"}
+    saved = slicer_client.save_label("lung1", image, "final", {"label_info": []})
+    assert saved["label"] == "lung1"
+    assert "lung1" not in {slicer_client.next_sample("first", {})["id"]}
+
+
+def test_slicer_modules_client_takes_a_classification_too(slicer_client) -> None:
+    image, reply = slicer_client.infer("covid_baseline", "lung1", {"reply_image": "lungs"})
+    assert nibabel.load(image) is not None
+    assert reply["prediction"]
+
+
+def test_session_upload_as_the_slicer_module_does_it(slicer_client, server) -> None:
+    created = slicer_client.create_session(str(server.studies / "lung1.nrrd"))
+    image, _ = slicer_client.infer("lungs", "", {"result_extension": ".nrrd"}, session_id=created["session_id"])
+    assert read_mask(Path(image), read(server.studies / "lung1.nrrd")).any()
+    slicer_client.remove_session(created["session_id"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("infer/lungs?image=nobody", 404, "not-found"),
+        ("infer/lungs?image=broken", 415, "unreadable-file"),
+        ("infer/nothing?image=lung1", 404, "not-found"),
+    ],
+)
+def test_errors_are_typed(server, path: str, status: int, code: str) -> None:
+    reply = requests.post(f"{server.url}/{path}", files={"params": (None, "{}")}, timeout=60)
+    assert reply.status_code == status
+    detail = reply.json()["detail"]
+    assert detail["code"] == code
+    assert detail["message"]
+    assert detail["hint"]
+
+
+def test_health_names_the_version(server) -> None:
+    reply = requests.get(f"{server.url}/healthz", timeout=10)
+    assert reply.json()["status"] == "ok"
+    assert "Research use only" in reply.json()["notice"]
+
+
+def test_other_web_pages_may_not_call_the_server(server) -> None:
+    reply = requests.get(f"{server.url}/info/", headers={"Origin": "http://evil.example"}, timeout=30)
+    assert "access-control-allow-origin" not in {key.lower() for key in reply.headers}
+    own = requests.get(f"{server.url}/info/", headers={"Origin": server.url}, timeout=30)
+    assert own.headers["access-control-allow-origin"] == server.url

@@ -1,0 +1,141 @@
+"""The app and its tasks in this process, called as MONAI Label's server calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+from fastapi import HTTPException
+
+from covid_bert.phantom import write, write_dicom
+from covid_bert.volumes import read, read_mask
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory, phantom) -> Path:
+    folder = tmp_path_factory.mktemp("studies")
+    write(phantom, folder / "chest.nii.gz")
+    write(phantom, folder / "chest2.nrrd")
+    write_dicom(phantom, folder / "series.1.2.3")
+    write_dicom(phantom, folder / "other")
+    shutil.make_archive(str(folder / "zipped"), "zip", folder / "other")
+    shutil.rmtree(folder / "other")
+    (folder / "broken.nii.gz").write_bytes(b"not a study")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def app(studies: Path):
+    from covid_bert.main import CovidBertApp
+
+    return CovidBertApp(app_dir=str(Path(__file__).parent), studies=str(studies), conf={})
+
+
+def infer(app, model: str, image: str, **parameters):
+    return app.infer({"model": model, "image": image, "client_id": "somebody", **parameters})
+
+
+def test_app_offers_the_tasks_and_says_research_use_only(app) -> None:
+    info = app.info()
+    assert set(info["models"]) == {"lungs", "lungs_and_covid", "covid_s1", "covid_s2", "covid_baseline"}
+    assert info["labels"] == {"right lung": 1, "left lung": 2}
+    assert "Research use only" in info["description"]
+    assert all("Research use only" in model["description"] for model in info["models"].values())
+    json.dumps(info)
+
+
+def test_files_folders_and_zips_are_studies(app) -> None:
+    assert set(app.datastore().list_images()) == {"chest", "chest2", "series.1.2.3", "zipped", "broken"}
+
+
+@pytest.mark.parametrize("image", ["chest", "chest2", "series.1.2.3", "zipped"])
+def test_lungs_reply_with_a_mask_on_the_studys_own_grid(app, studies, phantom, image: str) -> None:
+    reply = infer(app, "lungs", image)
+    path = Path(reply["file"])
+    mask = nibabel.load(path)
+    source = read(app.datastore().get_image_uri(image))
+    assert mask.shape == source.native.shape
+    np.testing.assert_allclose(mask.affine, source.native.affine, atol=1e-3)
+    canonical = read_mask(path, source)
+    truth = phantom.lungs.array
+    for side in (1, 2):
+        ours, exact = canonical == side, truth == side
+        overlap = 2 * (ours & exact).sum() / (ours.sum() + exact.sum())
+        assert overlap > 0.93
+    assert reply["params"]["label_names"] == {"right lung": 1, "left lung": 2}
+    assert reply["params"]["lung_volume_ml"]["right"] > 500
+    path.unlink()
+
+
+@pytest.mark.parametrize("model", ["covid_s1", "covid_s2", "covid_baseline"])
+def test_classification_replies_with_prediction_and_result(app, repository, model: str) -> None:
+    reply = infer(app, model, "chest")
+    assert reply["file"] is None
+    prediction = reply["params"]["prediction"]
+    assert {item["label"] for item in prediction} == {"covid", "non-covid"}
+    assert [item["score"] for item in prediction] == sorted((item["score"] for item in prediction), reverse=True)
+    assert {item["idx"] for item in prediction if item["label"] == "covid"} == {0}
+    schema = json.loads((repository / "docs" / "result.schema.json").read_text())
+    jsonschema.validate(reply["params"]["result"], schema)
+    json.dumps(reply["params"])
+
+
+def test_combined_task_replies_with_both(app) -> None:
+    reply = infer(app, "lungs_and_covid", "chest", system="s2", result_extension=".nrrd")
+    assert reply["file"].endswith(".nrrd")
+    assert read_mask(Path(reply["file"]), read(app.datastore().get_image_uri("chest"))).max() == 2
+    assert reply["params"]["result"]["provenance"]["system"] == "s2"
+    Path(reply["file"]).unlink()
+
+
+def test_location_map_comes_on_request(app) -> None:
+    reply = infer(app, "covid_s1", "chest", reply_image="location")
+    image = nibabel.load(reply["file"])
+    assert image.shape == read(app.datastore().get_image_uri("chest")).native.shape
+    assert np.asarray(image.dataobj).max() == 255
+    Path(reply["file"]).unlink()
+
+
+@pytest.mark.parametrize(
+    ("image", "parameters", "status", "code"),
+    [
+        ("nobody", {}, 404, "not-found"),
+        ("broken", {}, 415, "unreadable-file"),
+        ("chest", {"configuration": "best"}, 422, "bad-parameter"),
+        ("chest", {"device": "cuda:77"}, 422, "bad-parameter"),
+        ("chest", {"device": "../../etc"}, 422, "bad-parameter"),
+        ("chest", {"lungs": "r231"}, 503, None),
+    ],
+)
+def test_errors_carry_status_code_message_and_hint(app, image, parameters, status, code) -> None:
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "covid_s1", image, **parameters)
+    assert caught.value.status_code == status
+    detail = caught.value.detail
+    assert code in (None, detail["code"])
+    assert detail["message"]
+    assert detail["hint"]
+
+
+def test_a_study_without_lungs_is_refused(app, studies) -> None:
+    rng = np.random.default_rng(0)
+    head = rng.normal(40, 10, (64, 64, 40)).astype(np.int16)
+    head[:8] = -1000
+    nibabel.save(nibabel.Nifti1Image(head, np.diag([4.0, 4.0, 5.0, 1.0])), studies / "head.nii.gz")
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "lungs", str(studies / "head.nii.gz"))
+    assert caught.value.status_code == 422
+    assert caught.value.detail["code"] == "no-lungs"
+
+
+def test_strategies_hand_out_studies_even_twice_in_a_second(app) -> None:
+    for strategy in ("first", "random"):
+        chosen = {app._strategies[strategy]({"strategy": strategy}, app.datastore())["id"] for _ in range(3)}
+        assert chosen <= set(app.datastore().list_images())
