@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY, require_module
+from needed import REPOSITORY, require_module
 
 
 @dataclass(frozen=True)

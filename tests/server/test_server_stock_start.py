@@ -12,7 +12,7 @@ import time
 import pytest
 import requests
 
-from conftest import REPOSITORY, require_module
+from needed import REPOSITORY, require_module
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import require_module
+from needed import require_module
 
 
 @pytest.fixture(autouse=True, scope="session")

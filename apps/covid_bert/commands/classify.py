@@ -18,6 +18,7 @@ from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.progress import Progress
 from covid_bert.report import study_picture
 from covid_bert.systems import SYSTEMS, Classification, StudyResult, create
+from covid_bert.systems.assemble import FINDING
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume, write_map, write_mask
 from covid_bert.weights.store import live
@@ -125,10 +126,10 @@ def outcome(result: StudyResult) -> str:
     calibrated = result.calibrated_probability
     if calibrated is not None:
         return f"{calibrated.class_name} probability {calibrated.probability:.2f}"
-    score = f"{result.predicted_class} (score {result.class_scores[result.predicted_class]:.2f}, not calibrated)"
+    score = f"score {result.class_scores[FINDING]:.2f} for {FINDING}, not calibrated"
     if result.weights_state is WeightsState.TRAINED:
         return score
-    return f"{score} [bold red]{result.weights_state.value.upper()}[/bold red]"
+    return f"[bold red]{result.weights_state.value.upper()}[/bold red]: {score}"
 
 
 def _weights_versions(system: str, configuration: str) -> str:

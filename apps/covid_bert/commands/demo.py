@@ -81,7 +81,7 @@ def demo(data: Path, out: Path, console: Console) -> None:
     for sample in samples:
         _offer(sample, studies)
     table = Table(title="Results", caption=RESEARCH_USE_ONLY)
-    for column in ("study", "system", "result", "seconds", "picture"):
+    for column in ("study", "system", "result", "seconds"):
         table.add_column(column, overflow="fold")
     console.print("Starting the MONAI Label server with the covid-bert app ...")
     with running_server(studies, out / "server.log") as url:
@@ -93,10 +93,13 @@ def demo(data: Path, out: Path, console: Console) -> None:
             volume = read(sample.path)
             lungs = _lungs(client, sample, volume, results, console)
             for system in SYSTEMS:
-                result, picture = _classified(client, sample, system, volume, lungs, results)
+                result = _classified(client, sample, system, volume, lungs, results)
                 seconds = sum(result.provenance.seconds.values())
-                table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}", str(picture))
+                table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}")
     console.print(table)
+    console.print(
+        f"Pictures (.png), results (.json), masks and location maps (.nii.gz) are in {results}.", highlight=False
+    )
 
 
 def _offer(sample: SampleStudy, studies: Path) -> None:
@@ -135,7 +138,7 @@ def _lungs(client: Any, sample: SampleStudy, volume: Volume, results: Path, cons
 
 def _classified(
     client: Any, sample: SampleStudy, system: str, volume: Volume, lungs: LungMask, results: Path
-) -> tuple[StudyResult, Path]:
+) -> StudyResult:
     image, reply = _infer(client, f"covid_{system}", sample.name, {"reply_image": "location"})
     stem = f"{sample.name}.{system}"
     location = results / f"{stem}.location.nii.gz"
@@ -143,4 +146,5 @@ def _classified(
     result = StudyResult.model_validate(reply["result"])
     write_atomically(results / f"{stem}.json", result.model_dump_json(indent=2) + "\n")
     classification = Classification(result, lungs, read_map(location, volume))
-    return result, study_picture(volume, classification, results / f"{stem}.png")
+    study_picture(volume, classification, results / f"{stem}.png")
+    return result

@@ -17,21 +17,20 @@ from covid_bert.weights.store import list_names
 def show(console: Console) -> None:
     """Print what is known and what is installed."""
     table = Table(title="Weights", caption="live: the version that is used; without one the network is untrained")
-    for column in ("name", "system", "role", "live", "versions", "how to get them", "licence"):
+    table.add_column("name", no_wrap=True)
+    for column in ("for", "live", "versions", "get with"):
         table.add_column(column, overflow="fold")
     known = {item.name: item for item in entries()}
     for name in [*known, *(name for name in list_names() if name not in known)]:
         current = live(name)
         entry = known.get(name)
-        source = "weights fetch" if entry is not None and entry.url else "weights import FILE"
+        role = entry.role.value if entry else (current.manifest.role.value if current else "")
         table.add_row(
             name,
-            entry.system if entry else "",
-            entry.role.value if entry else (current.manifest.role.value if current else ""),
+            f"{entry.system} {role}" if entry and entry.system != "any" else role,
             current.version if current else "-",
             ", ".join(list_versions(name)) or "-",
-            source,
-            entry.licence if entry else (current.manifest.licence if current else ""),
+            "fetch" if entry is not None and entry.url else "import",
         )
     console.print(table)
 

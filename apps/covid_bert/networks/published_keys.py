@@ -1,9 +1,9 @@
 """The key map between the authors' checkpoints and our modules, both ways.
 
-Each rule is a pair of beginnings of keys; ``{a}`` and ``{b}`` stand for numbers. The published clip network keeps its trunk in one
-``nn.Sequential`` (``features.0`` is the stem, ``features.1`` to ``features.4`` the layers); IG65M's and torchvision's
-trunk checkpoints name the same parts ``stem`` and ``layer1`` to ``layer4`` and end in a classifier (``fc``) that the
-systems do not use.
+Each rule is a pair of beginnings of keys; ``{a}`` and ``{b}`` stand for numbers. The published clip network keeps its
+trunk in one ``nn.Sequential`` (``features.0`` is the stem, ``features.1`` to ``features.4`` the layers); IG65M's and
+torchvision's trunk checkpoints name the same parts ``stem`` and ``layer1`` to ``layer4`` and end in a classifier
+(``fc``) that the systems do not use.
 """
 
 from __future__ import annotations

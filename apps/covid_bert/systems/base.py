@@ -16,6 +16,7 @@ from covid_bert.clips.sampling import Positions
 from covid_bert.clips.stack import ClipStack
 from covid_bert.errors import InputError, OutOfMemoryError
 from covid_bert.lungs import segment_lungs
+from covid_bert.lungs.gray_level import published_dark_share
 from covid_bert.lungs.mask import LungMask
 from covid_bert.lungs.selection import open_lung_slices
 from covid_bert.networks.classifiers import CLASS_NAMES
@@ -42,6 +43,7 @@ from covid_bert.systems.result import (
     WindowScore,
 )
 from covid_bert.volumes.volume import Unit, Volume
+from covid_bert.volumes.windows import gray8_slices
 
 Configuration = TypeVar("Configuration", bound=SystemConfiguration)
 
@@ -152,7 +154,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 role: load_network(part, self.device, self.dtype) for role, part in self.configuration.parts.items()
             }
         with progress.stage("slices"):
-            indices = open_lung_slices(lungs, rule=self.configuration.open_lungs)
+            indices = _kept_slices(volume, lungs, self.configuration)
             stack = ClipStack.prepare(
                 volume,
                 lungs,
@@ -252,6 +254,19 @@ class ClassificationSystem(ABC, Generic[Configuration]):
     @abstractmethod
     def decisive_part(self) -> str:
         """Role of the network whose weights carry the calibration of the final score."""
+
+
+def _kept_slices(volume: Volume, lungs: LungMask, configuration: SystemConfiguration) -> npt.NDArray[np.int64]:
+    """Choose the open-lung range: the published rules by dark pixels inside the body, the corrected one by the mask."""
+    rule = configuration.open_lungs
+    if not rule.startswith("published"):
+        return open_lung_slices(lungs, rule=rule)
+    # A slice at a time: a long study in gray levels would be another large array.
+    shares = [
+        published_dark_share(gray8_slices(volume, configuration.window, np.array([index])))[0]
+        for index in range(volume.shape[0])
+    ]
+    return open_lung_slices(np.array(shares), rule=rule)
 
 
 def _checked(lungs: LungMask, volume: Volume) -> LungMask:

@@ -34,7 +34,7 @@ class SystemConfiguration:
     parts
         Networks by their role in the system.
     open_lungs
-        Rule of the open-lung range: a name of `covid_bert.lungs.selection`.
+        Rule of the open-lung range: a name of `covid_bert.lungs.SELECTION_RULES`.
     slice_choice
         Name in `covid_bert.clips.SLICE_CHOICES`.
     stack_side, input_side
@@ -115,7 +115,7 @@ S1_CONFIGURATIONS = {
             "clip": Part("s1-clip-network", "r2plus1d34-bert"),
             "study": Part("s1-study-network", "study-bert"),
         },
-        open_lungs="published",
+        open_lungs="published_two_stage",
         slice_choice="windows",
         precision="float32",
         segment_mode="pick",
@@ -139,7 +139,7 @@ S2_CONFIGURATIONS = {
             "clip": Part("s2-clip-network", "r2plus1d34-bert"),
             "mlp": Part("s2-embedding-mlp", "embedding-mlp-256"),
         },
-        open_lungs="published",
+        open_lungs="published_test",
         slice_choice="strided_sets",
         precision="float32",
         decision="mlp",

@@ -111,7 +111,7 @@ class LungsTask(StudyTask):
 
 
 class ClassificationTask(StudyTask):
-    """Classifies the study with one system; JSON, and on request the lung mask or the location map."""
+    """Classifies the study with one system: JSON with the lung mask, on request with the location map or alone."""
 
     def __init__(self, system: str) -> None:
         super().__init__(
@@ -122,7 +122,7 @@ class ClassificationTask(StudyTask):
             choices={
                 "configuration": list(SYSTEMS[system].configurations),
                 "lungs": ["morphological", "r231"],
-                "reply_image": ["none", "lungs", "location"],
+                "reply_image": ["lungs", "location", "none"],
             },
         )
 

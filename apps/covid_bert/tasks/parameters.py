@@ -28,8 +28,8 @@ class InferParameters(BaseModel):
     lungs
         Method that segments the lungs.
     reply_image
-        For the classification tasks: which image is sent along with the JSON, the lung mask, the location map
-        (0 ... 255) or none.
+        For the classification tasks: which image is sent along with the JSON: the lung mask, the location map
+        (0 ... 255) or none. MONAI Label's own clients cannot read a reply without an image.
     result_extension
         Format of the image that is sent back.
     """
@@ -41,7 +41,7 @@ class InferParameters(BaseModel):
     system: Literal["s1", "s2", "baseline"] = "s1"
     configuration: Literal["corrected", "published"] = "corrected"
     lungs: Literal["morphological", "r231"] = "morphological"
-    reply_image: Literal["none", "lungs", "location"] = "none"
+    reply_image: Literal["lungs", "location", "none"] = "lungs"
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".mha"] = ".nii.gz"
 
     @classmethod
