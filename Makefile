@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints.txt
 $(COMPAT_READY): pyproject.toml constraints.txt
 	$(COMPAT_PYTHON) -m venv .venv-compat
 	.venv-compat/bin/python -m pip install --quiet --upgrade pip
-	.venv-compat/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	.venv-compat/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[lungmask,test]'
 	@touch $@
 
 demo: $(READY)
@@ -65,4 +65,4 @@ test-compat: $(COMPAT_READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/study.py
-	$(BIN)/python benchmarks/lungs.py $(if $(MASKS),--masks "$(MASKS)")
+	$(BIN)/python benchmarks/lungs.py --speed $(if $(MASKS),--masks "$(MASKS)")

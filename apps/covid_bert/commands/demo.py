@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -145,6 +146,6 @@ def _classified(
     shutil.move(image, location)
     result = StudyResult.model_validate(reply["result"])
     write_atomically(results / f"{stem}.json", result.model_dump_json(indent=2) + "\n")
-    classification = Classification(result, lungs, read_map(location, volume))
+    classification = Classification(result, lungs, read_map(location, volume).astype(np.uint8))
     study_picture(volume, classification, results / f"{stem}.png")
     return result

@@ -144,9 +144,14 @@ class R2Plus1D(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        norm = {"batch_norm_eps": batch_norm_eps, "batch_norm_momentum": batch_norm_momentum}
         self.stem = FactorisedConvolution(
-            3, STEM_INTERMEDIATE_CHANNELS, channels[0], spatial_kernel=7, spatial_stride=2, **norm
+            3,
+            STEM_INTERMEDIATE_CHANNELS,
+            channels[0],
+            spatial_kernel=7,
+            spatial_stride=2,
+            batch_norm_eps=batch_norm_eps,
+            batch_norm_momentum=batch_norm_momentum,
         )
         layers = []
         in_channels = channels[0]
@@ -160,7 +165,8 @@ class R2Plus1D(nn.Module):
                         out_channels,
                         stride,
                         shared_intermediate_channels=shared_intermediate_channels,
-                        **norm,
+                        batch_norm_eps=batch_norm_eps,
+                        batch_norm_momentum=batch_norm_momentum,
                     )
                 )
                 in_channels = out_channels

@@ -60,8 +60,8 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
     figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
     state_line = _STATE_LINES.get(result.weights_state)
     if state_line:
-        box = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
-        figure.text(0.985, 0.945, state_line, size=11, color="white", ha="right", weight="bold", bbox=box)
+        band = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
+        figure.text(0.985, 0.945, state_line, size=11, color="white", ha="right", weight="bold", bbox=band)
     figure.text(0.5, 0.02, RESEARCH_USE_ONLY, size=10, color=INK, ha="center", weight="bold")
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
@@ -139,6 +139,7 @@ def _show(
             axes.contour(outline, levels=[0.5], colors=colour, linewidths=0.9)
     for text, place in (("R", 0.03), ("L", 0.97)):
         axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=12)
+    axes.set_anchor("N")
     axes.set_axis_off()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
 
 from covid_bert.errors import GeometryError, InvalidValuesError, NotFoundError, UnreadableFileError
 from covid_bert.volumes.geometry import LPS_TO_RAS, set_upright
@@ -50,7 +51,7 @@ def read_mask(path: str | Path, volume: Volume) -> npt.NDArray[np.uint8]:
         raise InvalidValuesError(
             f"'{Path(path).name}' holds other values than the whole numbers 0 to 255.", "Export it as a label map."
         )
-    return set_upright(labels, volume.native.shear_rows_per_slice, outside=0, labels=True)
+    return set_upright(labels, volume.native.shear_rows_per_slice, outside=0, labels=True).astype(np.uint8, copy=False)
 
 
 def read_map(path: str | Path, volume: Volume) -> npt.NDArray[np.generic]:
@@ -64,7 +65,7 @@ def _read(path: Path, volume: Volume) -> npt.NDArray[np.generic]:
         raise NotFoundError(f"'{path.name}' does not exist.", "Check the path of the mask.")
     try:
         array, affine = _read_nifti(path) if path.name.endswith((".nii", ".nii.gz")) else _read_itk(path)
-    except (OSError, EOFError, RuntimeError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError) as error:
         raise UnreadableFileError(
             f"'{path.name}' is damaged or not a mask that is read here.", "Export it as .nii.gz, .nrrd or .mha."
         ) from error

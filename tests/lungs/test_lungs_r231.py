@@ -1,0 +1,124 @@
+"""R231 with random weights: that it runs and keeps the geometry, not how good it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chest_models import Chest, make_volume
+
+from covid_bert.errors import CancelledError, InputError, MissingProgramError, WeightsError
+from covid_bert.lungs import segment_lungs
+from covid_bert.progress import Progress
+from covid_bert.volumes.volume import Unit, Volume
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def volume(chest: Chest) -> Volume:
+    return make_volume(chest.array[38:41], chest.grid.spacing)
+
+
+def _network() -> torch.nn.Module:
+    resunet = pytest.importorskip("lungmask.resunet")
+    torch.manual_seed(0)
+    return resunet.UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
+
+
+def _always(label: int) -> dict[str, torch.Tensor]:
+    """Weights that give every pixel the same label."""
+    state = _network().state_dict()
+    state["last.weight"].zero_()
+    state["last.bias"].copy_(torch.nn.functional.one_hot(torch.tensor(label), 3) * 9.0)
+    return state
+
+
+@pytest.mark.parametrize(("suffix", "label"), [(".pth", 1), (".safetensors", 2)])
+def test_labels_and_geometry(volume: Volume, tmp_path: Path, suffix: str, label: int) -> None:
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(_always(label), path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(_always(label), path)
+    lungs = segment_lungs(volume, "r231", weights_path=path)
+    assert lungs.method == "r231"
+    assert lungs.array.shape == volume.shape
+    assert set(np.unique(lungs.array)) == {0, label}
+    # lungmask crops each slice to the body: the corners stay empty, the middle does not.
+    assert not lungs.array[:, [0, 0, -1, -1], [0, -1, 0, -1]].any()
+    middle = tuple(size // 2 for size in volume.shape)
+    assert lungs.array[middle] == label
+
+
+def test_same_mask_as_the_package_itself(volume: Volume, tmp_path: Path) -> None:
+    lungmask = pytest.importorskip("lungmask")
+    utils = pytest.importorskip("lungmask.utils")
+    network = _network().eval()
+    inputs, _ = utils.preprocess(volume.array, resolution=[256, 256])
+    with torch.inference_mode():
+        scaled = (torch.as_tensor(inputs[:, None], dtype=torch.float32).clamp(max=600) + 1024) / 1624
+        logits = network(scaled)
+    # Untrained, one class wins everywhere; shifted by the mean, each class wins somewhere.
+    network.last.bias.data -= logits.mean(dim=(0, 2, 3))
+    path = tmp_path / "random.pth"
+    torch.save(network.state_dict(), path)
+    seen: list[float] = []
+    progress = Progress(lambda _stage, fraction: seen.append(fraction))
+    lungs = segment_lungs(volume, "r231", progress, weights_path=path)
+    expected = lungmask.LMInferer(modelpath=str(path), force_cpu=True, tqdm_disable=True).apply(volume.array.copy())
+    np.testing.assert_array_equal(lungs.array, expected)
+    assert set(np.unique(lungs.array)) == {0, 1, 2}
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_cancel(volume: Volume, tmp_path: Path) -> None:
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(CancelledError):
+        segment_lungs(volume, "r231", progress, weights_path=tmp_path / "none.pth")
+
+
+def test_missing_weights(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lungmask")
+    with pytest.raises(WeightsError) as given:
+        segment_lungs(volume, "r231", weights_path=tmp_path / "none.pth")
+    assert "covid-bert weights fetch lungmask-r231" in given.value.hint
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="not installed"):
+        segment_lungs(volume, "r231")
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_damaged_weights(volume: Volume, tmp_path: Path, content: bytes, suffix: str) -> None:
+    pytest.importorskip("lungmask")
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        segment_lungs(volume, "r231", weights_path=path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_weights_of_another_network(volume: Volume, tmp_path: Path) -> None:
+    pytest.importorskip("lungmask")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="does not fit"):
+        segment_lungs(volume, "r231", weights_path=tmp_path / "other.pth")
+
+
+def test_package_missing(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lungmask", None)
+    monkeypatch.setitem(sys.modules, "lungmask.resunet", None)
+    with pytest.raises(MissingProgramError, match="lungmask"):
+        segment_lungs(volume, "r231", weights_path=tmp_path / "none.pth")
+
+
+def test_gray_levels_are_refused() -> None:
+    with pytest.raises(InputError, match="Hounsfield"):
+        segment_lungs(make_volume(np.zeros((2, 8, 8), np.uint8), unit=Unit.GRAY8), "r231")
