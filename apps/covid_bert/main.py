@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from monailabel.config import settings
@@ -15,6 +16,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.lungs.mask import LUNG_LABELS
+from covid_bert.tasks.batch import SequentialBatchInfer
 from covid_bert.tasks.datastore import StudyDatastore
 from covid_bert.tasks.infer import infer_tasks
 from covid_bert.tasks.strategies import strategies
@@ -47,6 +49,10 @@ class CovidBertApp(MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """The infer tasks by model name."""
         return infer_tasks()
+
+    def init_batch_infer(self) -> Callable[..., Any]:
+        """Inference over many studies."""
+        return SequentialBatchInfer()
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Which study is next."""

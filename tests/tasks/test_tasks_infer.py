@@ -139,3 +139,12 @@ def test_strategies_hand_out_studies_even_twice_in_a_second(app) -> None:
     for strategy in ("first", "random"):
         chosen = {app._strategies[strategy]({"strategy": strategy}, app.datastore())["id"] for _ in range(3)}
         assert chosen <= set(app.datastore().list_images())
+
+
+def test_batch_inference_goes_on_past_a_bad_study_and_keeps_labels(app, studies) -> None:
+    request = {"model": "lungs", "images": ["broken", "chest2"], "device": "cpu"}
+    replies = app.batch_infer(request)
+    assert replies["broken"]["error"]["code"] == "unreadable-file"
+    assert replies["chest2"]["params"]["lung_volume_ml"]["total"] > 1000
+    assert app.datastore().get_label_by_image_id("chest2", "original") == "chest2"
+    assert list((studies / "labels" / "original").glob("chest2*"))
