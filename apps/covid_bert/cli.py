@@ -1,7 +1,7 @@
 """The command line. Commands import what they need when they run, so that `--help` answers at once.
 
 Exit codes: 0 success; 1 unexpected error; 2 wrong parameter or usage; 3 study cannot be used; 4 not found; 5 weights;
-6 busy; 7 out of memory; 8 missing program; 9 server; 10 some of several studies failed; 130 cancelled.
+6 busy; 7 out of memory; 8 missing program; 9 server; 10 some of several studies failed; 11 cannot write; 130 cancelled.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ app = typer.Typer(
     help=f"Classify chest CT studies with 3D CNN-BERT, segment lungs, and serve both. {RESEARCH_USE_ONLY}",
     epilog=(
         "Exit codes: 0 success, 1 unexpected, 2 wrong parameter, 3 study cannot be used, 4 not found, 5 weights, "
-        "6 busy, 7 out of memory, 8 missing program, 9 server, 10 some studies failed, 130 cancelled."
+        "6 busy, 7 out of memory, 8 missing program, 9 server, 10 some studies failed, 11 cannot write, 130 cancelled."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-weights_app = typer.Typer(help="List, fetch, import and verify weights.", no_args_is_help=True)
+weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
 
@@ -134,7 +134,7 @@ def segment(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for studies, results and the server's log.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="Folder for the results and the server's log.")] = Path("demo-output"),
     data: Annotated[Path, typer.Option(help="Folder of sample studies with its manifest.")] = Path("sample-data"),
 ) -> None:
     """Start the server, classify real sample studies through it, and write picture and JSON of each result."""
@@ -188,6 +188,17 @@ def weights_import(
     from covid_bert.commands.weights import import_file
 
     import_file(path, name, _console())
+
+
+@weights_app.command("publish")
+def weights_publish(
+    name: Annotated[str, typer.Argument(help="Name in the list.")],
+    version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
+) -> None:
+    """Make an installed version the live one, or go back to an earlier one."""
+    from covid_bert.commands.weights import publish_version
+
+    publish_version(name, version, _console())
 
 
 @weights_app.command("verify")

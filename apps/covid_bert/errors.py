@@ -130,6 +130,21 @@ class ParameterError(CovidBertError):
     http_status = 422
 
 
+class OutputError(CovidBertError):
+    """A result cannot be written."""
+
+    code = "cannot-write"
+    exit_code = 11
+    http_status = 507
+
+
+class InternalError(CovidBertError):
+    """A fault of this program; ``details['type']`` names the exception."""
+
+    code = "internal"
+    exit_code = 1
+
+
 class NotFoundError(CovidBertError):
     """A study, file, model or system with that name does not exist."""
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
@@ -45,6 +47,25 @@ class CovidBertApp(MONAILabelApp):
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run a model on a study of the datastore, of a session or uploaded with the request; on no other path."""
+        image = request.get("image")
+        if isinstance(image, str) and image and Path(image).exists():
+            # MONAI Label takes whatever exists for a path, even an id that happens to be a file in its folder.
+            known = (datastore or self.datastore()).get_image_uri(image)
+            if known or not self._may_be_read(Path(image).resolve()):
+                request = {**request, "image": known}
+        return super().infer(request, datastore)
+
+    def _may_be_read(self, path: Path) -> bool:
+        uploads = Path(tempfile.gettempdir()).resolve()
+        folders = [Path(self.studies).resolve()]
+        if self.sessions() is not None:
+            folders.append(Path(self.sessions().store_path).resolve())
+        # MONAI Label keeps an upload directly in the folder for temporary files, under a name that begins so.
+        uploaded = path.parent == uploads and path.name.startswith(tempfile.gettempprefix())
+        return uploaded or any(path.is_relative_to(folder) for folder in folders)
 
     def init_infers(self) -> dict[str, InferTask]:
         """The infer tasks by model name."""

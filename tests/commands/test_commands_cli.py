@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from covid_bert import cli
-from covid_bert.errors import CovidBertError
+from covid_bert.commands import classify as classify_module
+from covid_bert.commands import demo as demo_module
+from covid_bert.errors import CovidBertError, ServerError
+from covid_bert.lungs import segment_lungs
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
+from needed import require_module
 
 SECRET = "DOE^JANE"
 
@@ -43,11 +52,12 @@ def chest(tmp_path: Path, phantom) -> Path:
 
 def test_help_answers_at_once_and_names_the_exit_codes() -> None:
     command = [str(Path(sys.executable).parent / "covid-bert"), "--help"]
-    subprocess.run(command, capture_output=True, check=True)
-    start = time.perf_counter()
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # The promise is half a second; the test machine may be busy with other tests.
-    assert time.perf_counter() - start < 2.0
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
     assert "Exit codes" in shown
     assert "Research use only" in shown
 
@@ -129,14 +139,15 @@ def test_exit_code_of_a_single_bad_study(tmp_path, make_input, code) -> None:
 
 @pytest.mark.usefixtures("small_networks")
 def test_no_patient_name_in_outputs_file_names_or_terminal(tmp_path, phantom) -> None:
-    write_dicom(phantom, tmp_path / "series", patient_id=SECRET)
-    out = tmp_path / "out"
-    code, shown = run("classify", tmp_path / "series", "--system", "baseline", "--out", out)
+    write_dicom(phantom, tmp_path / SECRET, patient_id=SECRET)
+    out, report = tmp_path / "out", tmp_path / "run.json"
+    code, shown = run("classify", tmp_path / SECRET, "--system", "baseline", "--out", out, "--report", report)
     assert code == 0
     assert SECRET not in shown
-    for path in out.iterdir():
+    for path in (report, *out.iterdir()):
         assert SECRET not in path.name
-        assert SECRET.encode() not in path.read_bytes()
+        # Only the index on this machine connects results with the names of the inputs.
+        assert (SECRET.encode() in path.read_bytes()) is (path.name == "studies.json")
 
 
 def test_published_configuration_of_a_system_without_one_is_a_sentence(chest, tmp_path) -> None:
@@ -144,6 +155,77 @@ def test_published_configuration_of_a_system_without_one_is_a_sentence(chest, tm
     code, shown = run("classify", chest, *options)
     assert code == 2
     assert "corrected" in shown
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_results_of_other_settings_are_not_taken_for_done(chest, tmp_path, phantom) -> None:
+    out = tmp_path / "out"
+    run("classify", chest, "--system", "baseline", "--out", out)
+    written = out / f"{phantom.volume.identifier}.baseline-corrected.json"
+    written.write_text("{}")
+    code, shown = run("classify", chest, "--system", "baseline", "--out", out)
+    assert code == 0
+    assert "skipped" not in shown
+    assert json.loads(written.read_text())["study"]
+
+
+def test_an_unexpected_fault_in_one_study_does_not_stop_the_others(chest, tmp_path, monkeypatch) -> None:
+    other = shutil.copy(chest, tmp_path / "other[1].nii.gz")
+    calls = []
+
+    def sometimes(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise RuntimeError("something odd")
+        return segment_lungs(*arguments)
+
+    monkeypatch.setattr(classify_module, "segment_lungs", sometimes)
+    code, shown = run("segment", other, chest, "--out", tmp_path / "out")
+    assert code == 10
+    assert "internal" in shown
+    assert "other[1].nii.gz" in shown
+    assert len(calls) == 2
+
+
+def test_a_full_disk_is_a_sentence(chest, tmp_path, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(classify_module, "write_atomically", full)
+    code, shown = run("segment", chest, "--out", tmp_path / "out")
+    assert code == 11
+    assert "No space left" in shown
+
+
+def test_two_runs_do_not_share_an_output_folder_and_leftovers_are_cleared(chest, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    leftover = out / f".{'a' * 32}.nii.gz"
+    leftover.write_bytes(b"half")
+    with FileLock(out / ".studies.lock"):
+        code, shown = run("segment", chest, "--out", out)
+    assert code == 6
+    assert "--out" in shown
+    assert leftover.exists()
+    assert run("segment", chest, "--out", out)[0] == 0
+    assert not leftover.exists()
+
+
+def test_demo_touches_nothing_but_its_results(tmp_path, monkeypatch) -> None:
+    """An existing folder of studies in the output folder is left alone."""
+    precious = tmp_path / "studies" / "labels" / "final" / "corrected.nii.gz"
+    precious.parent.mkdir(parents=True)
+    precious.write_bytes(b"hours of work")
+
+    @contextmanager
+    def no_server(*_):
+        raise ServerError("stopped here", "by the test")
+        yield
+
+    monkeypatch.setattr(demo_module, "running_server", no_server)
+    with pytest.raises(ServerError):
+        demo_module.demo(Path(__file__).parents[2] / "sample-data", tmp_path, Console())
+    assert precious.read_bytes() == b"hours of work"
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -179,6 +261,23 @@ def test_weights_commands(tmp_path) -> None:
     assert code == 4
     code, shown = run("weights", "verify")
     assert code == 0
+    code, shown = run("weights", "publish", "s1-clip-network", "v001")
+    assert code == 5
+
+
+def test_every_command_that_a_hint_names_exists() -> None:
+    package = Path(cli.__file__).parent
+    named = set()
+    for path in package.rglob("*.py"):
+        named |= set(re.findall(r"covid-bert ((?:weights )?[a-z]+)", path.read_text()))
+    words = {command for command in named if command.split()[0] in {"weights", *_commands()}}
+    assert {"weights import", "weights list", "weights fetch", "weights publish", "weights verify"} <= words
+    for command in words - {"weights"}:
+        assert run(*command.split(), "--help")[0] == 0, command
+
+
+def _commands() -> set[str]:
+    return {command.callback.__name__ for command in cli.app.registered_commands}
 
 
 @pytest.mark.slow
@@ -209,7 +308,7 @@ def test_interrupt_leaves_no_half_file_and_the_next_call_goes_on(tmp_path, sampl
 @pytest.mark.slow
 @pytest.mark.server
 def test_demo_classifies_a_real_dicom_study_through_a_server(tmp_path, sample_data) -> None:
-    pytest.importorskip("monailabel")
+    require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     manifest = json.loads((sample_data / "manifest.json").read_text())
     data = tmp_path / "data"
     data.mkdir()

@@ -120,6 +120,15 @@ def test_health_names_the_version(server) -> None:
     assert "Research use only" in reply.json()["notice"]
 
 
-def test_other_web_pages_may_not_call_the_server(server) -> None:
-    reply = requests.get(f"{server.url}/info/", headers={"Origin": "http://evil.example"}, timeout=30)
-    assert "access-control-allow-origin" not in {key.lower() for key in reply.headers}
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}])
+def test_web_pages_of_other_sites_may_not_call_the_server(server, headers) -> None:
+    for method, path in (("GET", "info/"), ("POST", "infer/lungs?image=lung1"), ("PUT", "datastore/?image=x")):
+        reply = requests.request(method, f"{server.url}/{path}", headers=headers, timeout=30)
+        assert reply.status_code == 403
+        assert reply.json()["detail"]["hint"]
+    assert requests.get(f"{server.url}/info/", headers={"Origin": server.url}, timeout=30).status_code == 200
+
+
+def test_log_names_no_study(server, client) -> None:
+    client.infer(model="lungs", image_id="lung1", params={})
+    assert "lung1" not in server.log.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import nibabel
@@ -12,7 +13,11 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
+from covid_bert.lungs import METHODS
 from covid_bert.phantom import write, write_dicom
+from covid_bert.systems import SYSTEMS
+from covid_bert.tasks.datastore import StudyDatastore
+from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import read, read_mask
 
 pytestmark = pytest.mark.usefixtures("small_networks")
@@ -122,6 +127,57 @@ def test_errors_carry_status_code_message_and_hint(app, image, parameters, statu
     assert code in (None, detail["code"])
     assert detail["message"]
     assert detail["hint"]
+
+
+def test_unknown_parameters_and_the_system_of_another_model_are_refused(app) -> None:
+    for model, parameters in (("covid_s1", {"system": "s2"}), ("covid_s1", {"configuraton": "published"})):
+        with pytest.raises(HTTPException) as caught:
+            infer(app, model, "chest", **parameters)
+        assert caught.value.status_code == 422
+        assert "configuration" in caught.value.detail["hint"]
+
+
+def test_paths_outside_the_studies_are_not_read(app, phantom, tmp_path) -> None:
+    elsewhere = write(phantom, tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "lungs", str(elsewhere))
+    assert caught.value.detail["code"] == "not-found"
+
+
+def test_an_id_that_is_also_a_file_in_the_servers_folder_is_the_study(app, tmp_path, monkeypatch) -> None:
+    (tmp_path / "chest").write_text("not the study")
+    monkeypatch.chdir(tmp_path)
+    assert infer(app, "lungs", "chest")["params"]["lung_volume_ml"]["total"] > 1000
+
+
+def test_cuda_by_habit_is_whatever_there_is(app) -> None:
+    reply = infer(app, "covid_baseline", "chest", device="cuda", reply_image="none")
+    assert reply["params"]["result"]["provenance"]["device"] in {"cpu", "cuda:0"}
+
+
+def test_replies_lie_where_only_this_user_may_look(app) -> None:
+    path = Path(infer(app, "lungs", "chest")["file"])
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.unlink()
+
+
+def test_choices_that_clients_see_are_those_that_are_accepted() -> None:
+    fields = InferParameters.model_fields
+    assert set(get_args(fields["system"].annotation)) == set(SYSTEMS)
+    assert set(get_args(fields["lungs"].annotation)) == set(METHODS)
+    known = {configuration for entry in SYSTEMS.values() for configuration in entry.configurations}
+    assert set(get_args(fields["configuration"].annotation)) == known
+
+
+def test_nested_exports_are_offered_and_ambiguous_names_are_not(tmp_path, phantom) -> None:
+    write_dicom(phantom, tmp_path / "patient" / "study" / "series")
+    write(phantom, tmp_path / "twice.nii.gz")
+    write(phantom, tmp_path / "twice.nrrd")
+    write(phantom, tmp_path / "once.mha")
+    (tmp_path / "empty").mkdir()
+    datastore = StudyDatastore(str(tmp_path), auto_reload=False)
+    assert set(datastore.list_images()) == {"patient", "once"}
+    assert read(datastore.get_image_uri("patient")).shape == phantom.volume.shape
 
 
 def test_a_study_without_lungs_is_refused(app, studies) -> None:

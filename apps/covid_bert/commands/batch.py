@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from covid_bert.errors import CovidBertError, ParameterError
+from covid_bert.errors import BusyError, CovidBertError, InternalError, OutputError, ParameterError
 from covid_bert.files import write_atomically
 from covid_bert.progress import Progress
 from covid_bert.volumes import Volume, read
 
+logger = logging.getLogger(__name__)
+
 INDEX_FILE = "studies.json"
+LOCK_FILE = ".studies.lock"
 SOME_FAILED = 10
+# What `files.replacing` names its temporary files; a run that was killed may have left some.
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}(\.[a-z.]+)?")
 
 # Gets the study and its progress; returns facts for the index, with the names of the written files under "files".
 Work = Callable[[Volume, Progress], dict[str, Any]]
+Entry = dict[str, Any]
 
 
 @dataclass
@@ -35,7 +46,7 @@ class Index:
     """
 
     folder: Path
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Index:
@@ -51,16 +62,25 @@ class Index:
             ) from error
 
     def finished(self, key: str, fingerprint: str) -> bool:
-        """Whether an unchanged input was done with these settings and its files are still there."""
+        """Whether an unchanged input was done with these settings and its files are as they were written."""
         entry = self.entries.get(key)
         if entry is None or entry.get("fingerprint") != fingerprint or "error" in entry:
             return False
-        return all((self.folder / name).exists() for name in entry.get("files", []))
+        return bool(entry.get("written") == self._state(entry["files"]))
 
-    def record(self, key: str, entry: dict[str, Any]) -> None:
+    def record(self, key: str, entry: Entry) -> None:
         """Add an entry and write the index."""
+        if "files" in entry:
+            entry["written"] = self._state(entry["files"])
         self.entries[key] = entry
         write_atomically(self.folder / INDEX_FILE, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
+
+    def _state(self, names: list[str]) -> list[list[int]] | None:
+        """Size and time of change of files; None if one is missing."""
+        paths = [self.folder / name for name in names]
+        if not all(path.exists() for path in paths):
+            return None
+        return [[path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,7 @@ class Batch:
     series: str | None
     console: Console
 
-    def run(self, inputs: list[Path], work: Work) -> tuple[int, list[dict[str, Any]]]:
+    def run(self, inputs: list[Path], work: Work) -> tuple[int, list[Entry]]:
         """Do `work` for each input.
 
         Returns
@@ -93,49 +113,101 @@ class Batch:
             0; the code of the error where a single input failed; `SOME_FAILED` where one of several did.
         entries
             What was done, in the order of the inputs.
+
+        Raises
+        ------
+        OutputError
+            If the output folder cannot be used.
+        BusyError
+            If another run writes into it.
         """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ParameterError(
-                f"The output folder cannot be made: {error.strerror}.", "Choose another --out."
-            ) from error
-        index = Index.load(self.out)
-        done: list[dict[str, Any]] = []
-        failures: list[CovidBertError] = []
-        with Bars(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"),
-            TimeElapsedColumn(), console=self.console, transient=True,
-        ) as bars:  # fmt: skip
-            for number, path in enumerate(inputs, start=1):
-                task = bars.add_task(f"{number}/{len(inputs)} {path.name}", total=1.0, stage="reading")
-                key = f"{path.resolve()}|{self.settings}"
-                fingerprint = _fingerprint(path)
-                if index.finished(key, fingerprint):
-                    done.append({**index.entries[key], "skipped": True})
-                    self.console.print(f"[dim]{path.name}: done before, skipped[/dim]")
+        with self._own_folder():
+            index = Index.load(self.out)
+            done: list[Entry] = []
+            failures: list[CovidBertError] = []
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[stage]}"),
+            )
+            with Bars(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
+                for number, path in enumerate(inputs, start=1):
+                    title = f"{number}/{len(inputs)} {escape(path.name)}"
+                    task = bars.add_task(title, total=1.0, stage="reading")
+                    try:
+                        done.append(self._one(path, index, work, _bar_progress(bars, task)))
+                    except CovidBertError as error:
+                        failures.append(error)
+                        done.append({"input": str(path), "error": error.to_json()})
+                        self.console.print(f"[red]{escape(path.name)}: {escape(error.message)}[/red]", highlight=False)
+                        self.console.print(f"    {escape(error.hint)}", highlight=False)
                     bars.remove_task(task)
-                    continue
-                progress = Progress(
-                    lambda stage, fraction, task=task: bars.update(task, stage=stage, completed=fraction)  # type: ignore[misc]
-                )
-                entry: dict[str, Any] = {"input": str(path), "fingerprint": fingerprint, "settings": self.settings}
-                try:
-                    with progress.stage("reading"):
-                        volume = read(path, series=self.series)
-                    entry |= {"study": volume.identifier, **work(volume, progress), "seconds": progress.seconds}
-                except CovidBertError as error:
-                    entry["error"] = error.to_json()
-                    failures.append(error)
-                    self.console.print(f"[red]{path.name}: {error.message}[/red]\n    {error.hint}", highlight=False)
-                index.record(key, entry)
-                done.append(entry)
-                bars.remove_task(task)
         if len(inputs) > 1:
             self.console.print(_summary(done))
         if not failures:
             return 0, done
         return (failures[0].exit_code if len(inputs) == 1 else SOME_FAILED), done
+
+    def _one(self, path: Path, index: Index, work: Work, progress: Progress) -> Entry:
+        key = f"{path.resolve()}|{self.settings}"
+        try:
+            fingerprint = _fingerprint(path)
+            if index.finished(key, fingerprint):
+                self.console.print(f"[dim]{escape(path.name)}: done before, skipped[/dim]")
+                return {**index.entries[key], "skipped": True}
+            entry: Entry = {"input": str(path), "fingerprint": fingerprint, "settings": self.settings}
+            try:
+                with progress.stage("reading"):
+                    volume = read(path, series=self.series)
+                entry |= {"study": volume.identifier, **work(volume, progress), "seconds": progress.seconds}
+            except CovidBertError as error:
+                index.record(key, {**entry, "error": error.to_json()})
+                raise
+            index.record(key, entry)
+            return entry
+        except CovidBertError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"A file could not be read or written: {error.strerror or type(error).__name__}.",
+                "Check that the disk has space and that the folders may be read and written.",
+            ) from error
+        except Exception as error:
+            logger.debug("Unexpected error", exc_info=True)
+            raise InternalError(
+                f"An unexpected error ({type(error).__name__}): {error}",
+                "Please report it, with the steps that lead to it and without patient data.",
+                type=type(error).__name__,
+            ) from error
+
+    @contextmanager
+    def _own_folder(self) -> Iterator[None]:
+        """Make the output folder, keep other runs out of it, and clear what a killed run left."""
+        lock = FileLock(self.out / LOCK_FILE)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise BusyError(
+                "Another run writes into this output folder.", "Wait for it, or choose another --out."
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"The output folder cannot be used: {error.strerror}.", "Choose another --out."
+            ) from error
+        try:
+            for path in self.out.iterdir():
+                if _LEFTOVER.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+            yield
+        finally:
+            (self.out / LOCK_FILE).unlink(missing_ok=True)
+            lock.release()
+
+
+def _bar_progress(bars: Bars, task: TaskID) -> Progress:
+    return Progress(lambda stage, fraction: bars.update(task, stage=stage, completed=fraction))
 
 
 def _fingerprint(path: Path) -> str:
@@ -149,12 +221,12 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _summary(done: list[dict[str, Any]]) -> Table:
+def _summary(done: list[Entry]) -> Table:
     table = Table(title="Studies")
     for column in ("input", "study", "result"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for entry in done:
         error = entry.get("error")
-        outcome = f"[red]{error['code']}: {error['message']}[/red]" if error else entry.get("outcome", "done")
-        table.add_row(Path(entry["input"]).name, entry.get("study", ""), outcome)
+        outcome = f"[red]{error['code']}: {escape(error['message'])}[/red]" if error else entry.get("outcome", "done")
+        table.add_row(escape(Path(entry["input"]).name), entry.get("study", ""), outcome)
     return table

@@ -15,6 +15,7 @@ from covid_bert.files import write_atomically
 from covid_bert.lungs import segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.lungs.measurements import measure_lungs
+from covid_bert.lungs.r231 import METHOD, WEIGHTS_NAME
 from covid_bert.progress import Progress
 from covid_bert.report import study_picture
 from covid_bert.systems import SYSTEMS, Classification, StudyResult, create
@@ -63,7 +64,7 @@ def classify(
         }
 
     versions = [_weights_versions(name, configuration) for name in systems]
-    settings = f"{__version__} {configuration} {lungs_method} {' '.join(versions)} {series or ''}"
+    settings = f"{__version__} {configuration} {_lungs_version(lungs_method)} {' '.join(versions)} {series or ''}"
     code, entries = Batch(out, settings, series, console).run(inputs, work)
     _finish(entries, out, report, console)
     return code
@@ -101,7 +102,7 @@ def segment(
         size = f"{measured.total_ml:.0f} ml" if measured.total_ml is not None else "voxel size not known"
         return {"files": [mask.name, table.name], "outcome": f"lungs {size}"}
 
-    settings = f"{__version__} segment {lungs_method} {suffix} {series or ''}"
+    settings = f"{__version__} segment {_lungs_version(lungs_method)} {suffix} {series or ''}"
     code, entries = Batch(out, settings, series, console).run(inputs, work)
     _finish(entries, out, report, console)
     return code
@@ -130,6 +131,11 @@ def outcome(result: StudyResult) -> str:
     if result.weights_state is WeightsState.TRAINED:
         return score
     return f"[bold red]{result.weights_state.value.upper()}[/bold red]: {score}"
+
+
+def _lungs_version(method: str) -> str:
+    installed = live(WEIGHTS_NAME) if method == METHOD else None
+    return f"{method}@{installed.version}" if installed else method
 
 
 def _weights_versions(system: str, configuration: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from rich.table import Table
 
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.commands.classify import outcome
-from covid_bert.errors import MissingProgramError, NotFoundError, ServerError
+from covid_bert.errors import NotFoundError, ServerError
 from covid_bert.files import write_atomically
 from covid_bert.lungs.mask import LungMask
 from covid_bert.report import study_picture
-from covid_bert.server.launch import running_server
+from covid_bert.server.launch import require_monailabel, running_server
 from covid_bert.systems import SYSTEMS, Classification, StudyResult
 from covid_bert.volumes import Volume, read, read_map, read_mask
 
@@ -63,7 +64,7 @@ def demo(data: Path, out: Path, console: Console) -> None:
     data
         Sample data with its manifest.
     out
-        Folder for the studies as the server sees them, the results and the server's log.
+        Folder for the results and the server's log.
     console
         Where to say what happens.
 
@@ -74,33 +75,40 @@ def demo(data: Path, out: Path, console: Console) -> None:
     ServerError
         If the server does not start, or an inference fails.
     """
+    require_monailabel()
     samples = SampleStudy.all_of(data)
-    studies, results = out / "studies", out / "results"
-    shutil.rmtree(studies, ignore_errors=True)
-    for folder in (studies, results):
-        folder.mkdir(parents=True, exist_ok=True)
-    for sample in samples:
-        _offer(sample, studies)
+    results = out / "results"
+    results.mkdir(parents=True, exist_ok=True)
     table = Table(title="Results", caption=RESEARCH_USE_ONLY)
     for column in ("study", "system", "result", "seconds"):
         table.add_column(column, overflow="fold")
     console.print("Starting the MONAI Label server with the covid-bert app ...")
-    with running_server(studies, out / "server.log") as url:
-        client = _client(url, out)
-        info = client.info()
-        console.print(f"{url} offers {', '.join(info['models'])}", highlight=False)
+    with tempfile.TemporaryDirectory(prefix="covid-bert-demo-") as folder:
+        studies = Path(folder)
         for sample in samples:
-            console.print(f"[bold]{sample.name}[/bold]: {sample.description}", highlight=False)
-            volume = read(sample.path)
-            lungs = _lungs(client, sample, volume, results, console)
-            for system in SYSTEMS:
-                result = _classified(client, sample, system, volume, lungs, results)
-                seconds = sum(result.provenance.seconds.values())
-                table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}")
+            _offer(sample, studies)
+        with running_server(studies, out / "server.log") as url:
+            _ask(url, samples, results, table, console)
     console.print(table)
     console.print(
         f"Pictures (.png), results (.json), masks and location maps (.nii.gz) are in {results}.", highlight=False
     )
+
+
+def _ask(url: str, samples: list[SampleStudy], results: Path, table: Table, console: Console) -> None:
+    from monailabel.client import MONAILabelClient
+
+    client = MONAILabelClient(url, tmpdir=str(results))
+    info = client.info()
+    console.print(f"{url} offers {', '.join(info['models'])}", highlight=False)
+    for sample in samples:
+        console.print(f"[bold]{sample.name}[/bold]: {sample.description}", highlight=False)
+        volume = read(sample.path)
+        lungs = _lungs(client, sample, volume, results, console)
+        for system in SYSTEMS:
+            result = _classified(client, sample, system, volume, lungs, results)
+            seconds = sum(result.provenance.seconds.values())
+            table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}")
 
 
 def _offer(sample: SampleStudy, studies: Path) -> None:
@@ -108,16 +116,6 @@ def _offer(sample: SampleStudy, studies: Path) -> None:
         shutil.copytree(sample.path, studies / sample.name)
     else:
         shutil.copy(sample.path, studies / f"{sample.name}{''.join(sample.path.suffixes[-2:])}")
-
-
-def _client(url: str, folder: Path) -> Any:
-    try:
-        from monailabel.client import MONAILabelClient
-    except ImportError as error:
-        raise MissingProgramError(
-            "MONAI Label is not installed.", "Install it with `pip install 'covid-bert[server]'`."
-        ) from error
-    return MONAILabelClient(url, tmpdir=str(folder))
 
 
 def _infer(client: Any, model: str, study: str, parameters: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -134,7 +132,7 @@ def _lungs(client: Any, sample: SampleStudy, volume: Volume, results: Path, cons
     shutil.move(image, path)
     sides = {side: f"{value:.0f} ml" for side, value in reply["lung_volume_ml"].items() if value is not None}
     console.print(f"  lungs: {', '.join(f'{side} {value}' for side, value in sides.items())}", highlight=False)
-    return LungMask(read_mask(path, volume), "morphological")
+    return LungMask(read_mask(path, volume), reply["method"])
 
 
 def _classified(

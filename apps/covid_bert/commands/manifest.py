@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
-from covid_bert.errors import ParameterError
+from covid_bert.errors import OutputError
 from covid_bert.files import write_atomically
 
+_SHARED = ("study", "settings", "seconds", "seconds_by_system", "weights", "files", "outcome", "skipped")
 PACKAGES = ("torch", "monai", "monailabel", "numpy", "nibabel", "itk", "pydicom", "scikit-image", "scipy")
 
 
@@ -41,12 +42,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _without_names(number: int, entry: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in entry.items() if key in _SHARED}
+    return {"number": number, **kept, **({"error": entry["error"]["code"]} if "error" in entry else {})}
+
+
 def write_manifest(path: Path, entries: list[dict[str, Any]]) -> None:
     """Write the manifest of a run.
 
     Raises
     ------
-    ParameterError
+    OutputError
         If the file cannot be written.
     """
     content = {
@@ -54,11 +60,12 @@ def write_manifest(path: Path, entries: list[dict[str, Any]]) -> None:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": machine(),
-        "studies": entries,
+        # Without the names of the inputs, which may name patients: the index of the output folder has those.
+        "studies": [_without_names(number, entry) for number, entry in enumerate(entries, start=1)],
     }
     try:
         write_atomically(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        raise ParameterError(
+        raise OutputError(
             f"The manifest {path.name} cannot be written: {error.strerror}.", "Choose another."
         ) from error

@@ -1,4 +1,4 @@
-"""`covid-bert weights list|fetch|import|verify`."""
+"""`covid-bert weights list|fetch|import|publish|verify`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from covid_bert.errors import WeightsError
 from covid_bert.progress import Progress
-from covid_bert.weights import InstalledWeights, entries, list_versions, live
+from covid_bert.weights import InstalledWeights, entries, list_versions, live, publish
 from covid_bert.weights.store import list_names
 
 
@@ -49,6 +49,11 @@ def import_file(path: Path, name: str | None, console: Console) -> None:
 
     with Bars(console=console, transient=True) as bars:
         _announce(import_checkpoint(path, name=name, progress=_progress(bars, path.name)), console)
+
+
+def publish_version(name: str, version: str, console: Console) -> None:
+    """Move the pointer of `name` to an installed version."""
+    _announce(publish(name, version), console)
 
 
 def verify(console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The ASGI application: MONAI Label's own, with typed errors and a health check.
+"""The ASGI application: MONAI Label's own, with typed errors, a guard against web pages, and a health check.
 
 Import it only after `covid_bert.server.launch.prepare` has set MONAI Label's settings in the environment: MONAI Label
 reads them when it is imported.
@@ -16,8 +16,13 @@ from monailabel.interfaces.exception import MONAILabelException
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.errors import CovidBertError
+from covid_bert.server.guard import LoopbackGuard
 
 logger = logging.getLogger(__name__)
+
+# MONAI Label logs whole requests, which name studies and paths.
+logging.getLogger("monailabel").setLevel(logging.WARNING)
+app.add_middleware(LoopbackGuard)
 
 __all__ = ["app"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -42,12 +43,7 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
             f"This server has no login yet and listens on this machine only, not on {host}.",
             "Use --host 127.0.0.1, and an SSH tunnel or a reverse proxy with a login for other machines.",
         )
-    try:
-        import monailabel  # noqa: F401
-    except ImportError as error:
-        raise MissingProgramError(
-            "MONAI Label is not installed.", "Install it with `pip install 'covid-bert[server]'` (Python 3.10 or 3.11)."
-        ) from error
+    require_monailabel()
     try:
         studies.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,12 +55,21 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
         MONAI_LABEL_APP_DIR=str(APP_DIRECTORY),
         MONAI_LABEL_STUDIES=str(studies.resolve()),
         MONAI_LABEL_SERVER_PORT=str(port),
-        # Only pages of this server may call it from a browser; MONAI Label's default is every page.
+        # MONAI Label's default lets every web page read replies; `guard` also refuses their requests.
         MONAI_LABEL_CORS_ORIGINS=json.dumps([origin]),
         # No experiment tracking beside the studies, and no background scoring process after each label.
         MONAI_LABEL_TRACKING_ENABLED="false",
         MONAI_LABEL_AUTO_UPDATE_SCORING="false",
     )
+
+
+def require_monailabel() -> None:
+    """Raise `MissingProgramError` if MONAI Label is not installed."""
+    if importlib.util.find_spec("monailabel") is None:
+        raise MissingProgramError(
+            "MONAI Label is not installed.",
+            "On Python 3.10 or 3.11: `pip install 'covid-bert[server]'`. It cannot be installed on later ones.",
+        )
 
 
 def serve(studies: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -86,7 +91,8 @@ def serve(studies: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
             ) from error
     import uvicorn
 
-    uvicorn.run("covid_bert.server.application:app", host=host, port=port, log_level="info")
+    # No access log: its lines hold the ids of studies, which are the names of files.
+    uvicorn.run("covid_bert.server.application:app", host=host, port=port, log_level="info", access_log=False)
 
 
 @contextmanager
@@ -137,10 +143,16 @@ def _wait(process: subprocess.Popen[bytes], url: str, timeout: float, log: Path)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError("The server stopped while it started.", f"Read {log.name}.")
+            raise ServerError(f"The server stopped while it started: {_last_words(log)}", f"Read {log.name}.")
         try:
             with opener.open(f"{url}/healthz", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise ServerError(f"The server did not answer within {timeout:.0f} seconds.", f"Read {log.name}.")
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log that names an error, or the last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no output"]
+    return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:300]

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_bert.clips.sampling import Positions
+from covid_bert.errors import WeightsError
 from covid_bert.lungs.mask import LungMask
 from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.networks.classifiers import CLASS_NAMES
+from covid_bert.systems.configuration import SystemConfiguration
 from covid_bert.systems.loading import LoadedNetwork
 from covid_bert.systems.location import shares_by_slice
 from covid_bert.systems.result import (
@@ -21,6 +23,8 @@ from covid_bert.systems.result import (
 from covid_bert.volumes.volume import Volume
 
 FINDING = "covid"
+# Published preprocessing cuts the outer tenth of each slice away; up to this share of lung may be lost silently.
+UNSEEN_LUNG_LIMIT = 0.02
 
 
 def named(scores: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -42,11 +46,93 @@ def weights_warnings(state: WeightsState) -> list[str]:
     if state is WeightsState.UNTRAINED:
         return [
             "UNTRAINED NETWORK: no trained weights are installed, so the scores come from random numbers and say "
-            "nothing about the patient. Install weights with `covid-bert weights import FILE`."
+            "nothing about the patient. `covid-bert weights list` shows what can be installed."
         ]
     if state is WeightsState.DEMONSTRATION:
         return ["DEMONSTRATION MODEL: trained to show the program, not on patients; do not read the scores."]
     return []
+
+
+def check_contract(network: LoadedNetwork, configuration: SystemConfiguration) -> None:
+    """Refuse weights that were trained on another input than the configuration gives them.
+
+    Raises
+    ------
+    WeightsError
+        Naming what differs.
+    """
+    contract = network.manifest.input if network.manifest is not None else None
+    if contract is None:
+        return
+    window = (configuration.window.lower, configuration.window.upper)
+    side = configuration.input_side
+    for what, stated, used in (
+        ("window in HU", contract.window_hu, window),
+        ("rows and columns", contract.size, (side, side)),
+        ("slices of a clip", contract.clip_length, configuration.clip_length),
+    ):
+        if stated is not None and stated != used:
+            raise WeightsError(
+                f"The weights {network.identity.name} were made for another input ({what}: {stated}, here {used}).",
+                "Install weights for this configuration.",
+            )
+
+
+def calibrate(
+    scores: npt.NDArray[np.float64], deciding: list[LoadedNetwork]
+) -> tuple[CalibratedProbability | None, list[str]]:
+    """Apply temperature and operating point, where the weights carry both and were fitted with these very networks.
+
+    Parameters
+    ----------
+    scores
+        (classes): final scores.
+    deciding
+        The networks behind them; the last one's weights carry the calibration.
+
+    Returns
+    -------
+    probability
+        None if there is no calibration, or it belongs to other networks.
+    warnings
+        Why there is none, where one might expect it.
+    """
+    manifest = deciding[-1].manifest
+    if manifest is None or manifest.calibration is None or manifest.operating_point is None:
+        return None, []
+    calibration, point = manifest.calibration, manifest.operating_point
+    fitted_with = calibration.fitted_with
+    if any(fitted_with.get(network.identity.name) != network.identity.sha256 for network in deciding[:-1]):
+        return None, ["The calibration was fitted with other weights of this system, so no probability is given."]
+    logits = np.log(np.clip(scores, 1e-12, 1.0)) / calibration.temperature
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    return CalibratedProbability(
+        class_name=point.positive_class,
+        probability=float(probabilities[CLASS_NAMES.index(point.positive_class)]),
+        calibrated_on=calibration.fitted_on,
+        temperature=calibration.temperature,
+        threshold=point.threshold,
+        threshold_chosen_on=point.chosen_by,
+    ), []
+
+
+def crop_warnings(lungs: LungMask, indices: npt.NDArray[np.int64], seen_share: float) -> list[str]:
+    """Say so where a notable part of the lungs lies outside the centre of the slices that the networks see."""
+    rows, columns = lungs.array.shape[1:]
+    margins = [round(size * (1 - seen_share) / 2) for size in (rows, columns)]
+    inside = total = 0
+    for index in indices:
+        plane = lungs.array[index] > 0
+        total += int(np.count_nonzero(plane))
+        inside += int(np.count_nonzero(plane[margins[0] : rows - margins[0], margins[1] : columns - margins[1]]))
+    unseen = 1 - inside / total if total else 0.0
+    if unseen <= UNSEEN_LUNG_LIMIT:
+        return []
+    return [
+        f"{unseen:.0%} of the lungs lie outside the centre of the slices that the networks see; findings there do not "
+        "count and are not on the location map. A reconstruction with a larger field of view avoids this."
+    ]
 
 
 def predict(scores: dict[str, float], calibrated: CalibratedProbability | None) -> str:

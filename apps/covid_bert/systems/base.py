@@ -9,21 +9,22 @@ from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from covid_bert import __version__
 from covid_bert.clips.sampling import Positions
 from covid_bert.clips.stack import ClipStack
-from covid_bert.errors import InputError, OutOfMemoryError
+from covid_bert.errors import InputError
 from covid_bert.lungs import segment_lungs
 from covid_bert.lungs.gray_level import published_dark_share
 from covid_bert.lungs.mask import LungMask
 from covid_bert.lungs.selection import open_lung_slices
-from covid_bert.networks.classifiers import CLASS_NAMES
 from covid_bert.progress import Progress
 from covid_bert.systems import location as location_map
 from covid_bert.systems.assemble import (
     FINDING,
+    calibrate,
+    check_contract,
+    crop_warnings,
     describe,
     measure,
     named,
@@ -34,8 +35,8 @@ from covid_bert.systems.assemble import (
 )
 from covid_bert.systems.configuration import SystemConfiguration
 from covid_bert.systems.loading import LoadedNetwork, choose_device, choose_dtype, load_network
+from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import (
-    CalibratedProbability,
     Provenance,
     SegmentAttention,
     StageScore,
@@ -77,8 +78,8 @@ class Outcome:
         In order; the last is not necessarily the decisive one.
     scores
         Final score by class.
-    clips, clip_scores
-        Positions of each clip among the kept slices, and float (clips, classes).
+    clips, clip_kinds, clip_scores
+        Positions of each clip among the kept slices, the slice choice that made it, and float (clips, classes).
     location
         float32 (kept slices, rows, columns).
     segments
@@ -88,6 +89,7 @@ class Outcome:
     stages: list[StageScore]
     scores: npt.NDArray[np.float64]
     clips: list[Positions]
+    clip_kinds: list[str]
     clip_scores: npt.NDArray[np.float64]
     location: npt.NDArray[np.float32]
     segments: list[SegmentAttention] = field(default_factory=list)
@@ -99,7 +101,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
     Parameters
     ----------
     configuration
-        Name in `CONFIGURATIONS`.
+        One of the system's configurations.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lungs
@@ -146,13 +148,18 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         CancelledError
             If the user cancelled.
         """
-        progress = progress or Progress()
+        with memory_errors_explained():
+            return self._classify(volume, lungs, progress or Progress())
+
+    def _classify(self, volume: Volume, lungs: LungMask | None, progress: Progress) -> Classification:
         with progress.stage("lungs"):
             lungs = segment_lungs(volume, self.lungs_method, progress) if lungs is None else _checked(lungs, volume)
         with progress.stage("weights"):
             networks = {
                 role: load_network(part, self.device, self.dtype) for role, part in self.configuration.parts.items()
             }
+            for network in networks.values():
+                check_contract(network, self.configuration)
         with progress.stage("slices"):
             indices = _kept_slices(volume, lungs, self.configuration)
             stack = ClipStack.prepare(
@@ -164,20 +171,14 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 channels=self.configuration.channels,
                 on_progress=lambda fraction: progress.update("slices", fraction),
             )
-        try:
-            outcome = self._run(stack, networks, progress)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise OutOfMemoryError(
-                "The networks need more memory than this machine has free.",
-                "Close other programs, or use --device cpu if this was a graphics card.",
-            ) from error
+        outcome = self._run(stack, networks, progress)
         with progress.stage("location"):
             location = location_map.on_grid(
                 outcome.location,
                 indices,
                 volume,
                 lungs,
-                seen_share=self.configuration.input_side / self.configuration.stack_side,
+                seen_share=self._seen_share,
             )
         result = self._result(volume, lungs, stack, networks, outcome, location, progress)
         return Classification(result, lungs, location)
@@ -192,21 +193,27 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         location: npt.NDArray[np.uint8],
         progress: Progress,
     ) -> StudyResult:
-        state = weights_state(list(networks.values()))
+        deciding = [networks[part] for part in self.decisive_parts]
+        state = weights_state(deciding)
         scores = named(outcome.scores)
-        calibrated = self._calibrated(outcome, networks)
+        calibrated, calibration_warnings = calibrate(outcome.scores, deciding)
         winners = {max(stage.scores, key=stage.scores.__getitem__) for stage in outcome.stages}
         return StudyResult(
             study=describe(volume),
             weights_state=state,
+            untrained_weights=[
+                part.weights for role, part in self.configuration.parts.items() if not networks[role].identity.trained
+            ],
             class_scores=scores,
             predicted_class=predict(scores, calibrated),
             calibrated_probability=calibrated,
             stages=outcome.stages,
             stages_agree=len(winners) == 1 if len(outcome.stages) > 1 else None,
             windows=[
-                WindowScore(slice_indices=[int(index) for index in stack.indices[clip]], scores=named(clip_scores))
-                for clip, clip_scores in zip(outcome.clips, outcome.clip_scores, strict=True)
+                WindowScore(
+                    kind=kind, slice_indices=[int(index) for index in stack.indices[clip]], scores=named(clip_scores)
+                )
+                for clip, kind, clip_scores in zip(outcome.clips, outcome.clip_kinds, outcome.clip_scores, strict=True)
             ],
             slice_evidence=slice_evidence(volume, stack.indices, outcome.clips, outcome.clip_scores, location),
             segments=outcome.segments,
@@ -214,7 +221,13 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             lungs=measure(volume, lungs),
             lesion_volume_ml=None,
             out_of_distribution_score=None,
-            warnings=[*volume.warnings, *lungs.warnings, *weights_warnings(state)],
+            warnings=[
+                *volume.warnings,
+                *lungs.warnings,
+                *crop_warnings(lungs, stack.indices, self._seen_share),
+                *weights_warnings(state),
+                *calibration_warnings,
+            ],
             provenance=Provenance(
                 system=self.NAME,
                 configuration=self.configuration.name,
@@ -232,28 +245,15 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             ),
         )
 
-    def _calibrated(self, outcome: Outcome, networks: dict[str, LoadedNetwork]) -> CalibratedProbability | None:
-        """Apply temperature and operating point of the decisive network, where its weights carry both."""
-        manifest = networks[self.decisive_part].manifest
-        if manifest is None or manifest.calibration is None or manifest.operating_point is None:
-            return None
-        point = manifest.operating_point
-        logits = np.log(np.clip(outcome.scores, 1e-12, 1.0)) / manifest.calibration.temperature
-        probabilities = np.exp(logits - logits.max())
-        probabilities /= probabilities.sum()
-        return CalibratedProbability(
-            class_name=point.positive_class,
-            probability=float(probabilities[CLASS_NAMES.index(point.positive_class)]),
-            calibrated_on=manifest.calibration.fitted_on,
-            temperature=manifest.calibration.temperature,
-            threshold=point.threshold,
-            threshold_chosen_on=point.chosen_by,
-        )
+    @property
+    def _seen_share(self) -> float:
+        """Share of a slice's rows and columns that the networks see."""
+        return self.configuration.input_side / self.configuration.stack_side
 
     @property
     @abstractmethod
-    def decisive_part(self) -> str:
-        """Role of the network whose weights carry the calibration of the final score."""
+    def decisive_parts(self) -> tuple[str, ...]:
+        """Roles of the networks behind the final score; the last one's weights carry its calibration."""
 
 
 def _kept_slices(volume: Volume, lungs: LungMask, configuration: SystemConfiguration) -> npt.NDArray[np.int64]:

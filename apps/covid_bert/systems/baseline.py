@@ -12,7 +12,7 @@ from covid_bert.clips.sampling import Positions, whole_range
 from covid_bert.clips.stack import ClipStack
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.progress import Progress
-from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named
+from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named, weights_state
 from covid_bert.systems.base import ClassificationSystem, Outcome
 from covid_bert.systems.configuration import BaselineConfiguration
 from covid_bert.systems.loading import LoadedNetwork
@@ -27,9 +27,9 @@ class SliceVotingSystem(ClassificationSystem[BaselineConfiguration]):
     TITLE = "2D slice network with mean voting (baseline)"
 
     @property
-    def decisive_part(self) -> str:
+    def decisive_parts(self) -> tuple[str, ...]:
         """The slice network."""
-        return "slice"
+        return ("slice",)
 
     def _run(self, stack: ClipStack, networks: dict[str, LoadedNetwork], progress: Progress) -> Outcome:
         network = networks["slice"]
@@ -51,9 +51,17 @@ class SliceVotingSystem(ClassificationSystem[BaselineConfiguration]):
                 location.add(position[None], cam[0].cpu())
         mean = np.mean(scores, axis=0)
         return Outcome(
-            stages=[StageScore(name="slices", description="Slice network: mean over the slices", scores=named(mean))],
+            stages=[
+                StageScore(
+                    name="slices",
+                    description="Slice network: mean over the slices",
+                    scores=named(mean),
+                    weights_state=weights_state([network]),
+                )
+            ],
             scores=mean,
             clips=[position[None] for position in voters],
+            clip_kinds=[self.configuration.slice_choice] * len(voters),
             clip_scores=np.stack(scores),
             location=location.mean(),
         )

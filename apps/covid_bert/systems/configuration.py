@@ -36,7 +36,7 @@ class SystemConfiguration:
     open_lungs
         Rule of the open-lung range: a name of `covid_bert.lungs.SELECTION_RULES`.
     slice_choice
-        Name in `covid_bert.clips.SLICE_CHOICES`.
+        Name in `covid_bert.clips.SLICE_CHOICES`; for single slices ``central_slices``.
     stack_side, input_side
         Rows and columns of the prepared slices, and of the centre that the network sees.
     precision

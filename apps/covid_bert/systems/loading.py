@@ -13,7 +13,7 @@ from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.systems.configuration import Part, Precision
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Manifest
-from covid_bert.weights.store import live, load_into
+from covid_bert.weights.store import InstalledWeights, live, load_into
 from covid_bert.weights.untrained import untrained
 
 UNTRAINED_SEED = 0
@@ -42,7 +42,8 @@ class LoadedNetwork:
     trunk_dtype: torch.dtype
 
 
-_cache: dict[tuple[str, str, str, torch.dtype], LoadedNetwork] = {}
+# By part, device and precision: the version and its network.
+_cache: dict[tuple[Part, torch.device, torch.dtype], tuple[str | None, LoadedNetwork]] = {}
 _lock = threading.Lock()
 
 
@@ -56,6 +57,8 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = "cuda:0"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -64,6 +67,9 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ParameterError(f"This machine has no device {name!r}.", "Use --device cpu, or auto.")
     if device.type not in {"cpu", "cuda"}:
         raise ParameterError(f"The device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:0.")
+    if device.type == "cuda":
+        # cuDNN would silently round single precision to ten bits; bfloat16 is chosen openly where it is wanted.
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -94,16 +100,16 @@ def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> Loaded
     WeightsError
         If the live weights are damaged, or of another architecture.
     """
-    installed = live(part.weights)
-    version = installed.version if installed is not None else "untrained"
-    key = (f"{part.weights}/{part.architecture}/{version}", str(device), "trunk", dtype)
     with _lock:
-        if key not in _cache:
-            for stale in [known for known in _cache if known[0].startswith(f"{part.weights}/") and known != key]:
-                if stale[1:] == key[1:]:
-                    del _cache[stale]
-            _cache[key] = _load(part, device, dtype)
-        return _cache[key]
+        # Asked once: the pointer may move at any moment, and key, manifest and tensors must be of one version.
+        installed = live(part.weights)
+        version = installed.version if installed is not None else None
+        place = (part, device, dtype)
+        kept = _cache.get(place)
+        if kept is None or kept[0] != version:
+            # The version before is replaced, so that a server does not gather versions in memory.
+            kept = _cache[place] = (version, _load(part, installed, device, dtype))
+        return kept[1]
 
 
 def forget_networks() -> None:
@@ -112,8 +118,7 @@ def forget_networks() -> None:
         _cache.clear()
 
 
-def _load(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    installed = live(part.weights)
+def _load(part: Part, installed: InstalledWeights | None, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     if installed is None:
         module, identity = untrained(part.architecture, UNTRAINED_SEED)
         manifest = None
@@ -122,7 +127,7 @@ def _load(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork
         with torch.device("meta"):
             module = ARCHITECTURES[part.architecture]()
         module = module.to_empty(device="cpu").eval()
-        identity = load_into(module, part.weights, architecture=part.architecture)
+        identity = load_into(module, part.weights, installed.version, architecture=part.architecture)
     module = module.to(device).requires_grad_(False)
     trunk = getattr(module, "trunk", None)
     if trunk is not None and dtype is torch.bfloat16:

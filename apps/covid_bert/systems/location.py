@@ -14,7 +14,10 @@ from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG, LungMask
 from covid_bert.systems.result import LocationMap
 from covid_bert.volumes.volume import Volume
 
-METHOD = "Grad-CAM of the last feature map, mean over clips, inside the lungs, scaled to its maximum"
+METHOD = (
+    "Grad-CAM of the last feature map, mean over clips, inside the lungs, scaled to its maximum; interpolated between "
+    "slices that the network saw, 0 beyond them"
+)
 
 
 def grad_cam(features: Tensor, classify: Callable[[Tensor], Tensor], target: int) -> tuple[Tensor, Tensor]:
@@ -75,7 +78,7 @@ class LocationAccumulator:
         np.add.at(self.count, positions, 1.0)
 
     def mean(self) -> npt.NDArray[np.float32]:
-        """(kept slices, rows, columns); slices that no clip held are interpolated from their neighbours."""
+        """(kept slices, rows, columns); slices between clips' slices are interpolated, those beyond them are 0."""
         if self.sum is None:
             raise ValueError("No clip was added.")
         seen = np.flatnonzero(self.count)
@@ -86,7 +89,10 @@ class LocationAccumulator:
         above = np.clip(below + 1, 0, len(seen) - 1)
         distance = np.maximum(seen[above] - seen[below], 1)
         share = np.clip((np.arange(self.slices) - seen[below]) / distance, 0, 1)[:, None, None].astype(np.float32)
-        return mean[below] * (1 - share) + mean[above] * share
+        filled = mean[below] * (1 - share) + mean[above] * share
+        filled[: seen[0]] = 0
+        filled[seen[-1] + 1 :] = 0
+        return filled
 
 
 def on_grid(

@@ -24,7 +24,7 @@ class _Frozen(BaseModel):
 
 
 class WeightsState(str, Enum):
-    """How far the least trained network of the system is from one that was trained on patients."""
+    """How far the least trained network behind a score is from one that was trained on patients."""
 
     UNTRAINED = "untrained"
     DEMONSTRATION = "demonstration"
@@ -48,11 +48,13 @@ class StageScore(_Frozen):
     name: str
     description: str
     scores: dict[str, float] = Field(description="Score by class, summing to one; not calibrated.")
+    weights_state: WeightsState = Field(description="Of the networks of this stage.")
 
 
 class WindowScore(_Frozen):
     """One clip and its score."""
 
+    kind: str = Field(description="The slice choice that made the clip.")
     slice_indices: list[int] = Field(description="Slices of the canonical volume, foot to head, in the clip's order.")
     scores: dict[str, float]
 
@@ -134,6 +136,7 @@ class StudyResult(_Frozen):
     research_use_only: str = RESEARCH_USE_ONLY
     study: StudyDescription
     weights_state: WeightsState
+    untrained_weights: list[str] = Field(description="Weights that are missing, by the name to install them under.")
     class_scores: dict[str, float] = Field(description="Final score by class, summing to one; not calibrated.")
     predicted_class: str = Field(description="Class with the largest score (at the operating point, if there is one).")
     calibrated_probability: CalibratedProbability | None

@@ -13,9 +13,9 @@ from covid_bert.clips.sampling import SLICE_CHOICES, Positions, centre_out, segm
 from covid_bert.clips.stack import ClipStack
 from covid_bert.networks.classifiers import StudyNetwork
 from covid_bert.progress import Progress
-from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named
+from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named, weights_state
 from covid_bert.systems.base import ClassificationSystem, Outcome
-from covid_bert.systems.clip_pass import ClipPass, run_clips
+from covid_bert.systems.clip_pass import run_clips
 from covid_bert.systems.configuration import S1Configuration
 from covid_bert.systems.loading import LoadedNetwork
 from covid_bert.systems.result import SegmentAttention, StageScore
@@ -28,25 +28,28 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
     TITLE = "Two-stage 3D CNN-BERT (S1)"
 
     @property
-    def decisive_part(self) -> str:
-        """The study network's weights carry the calibration of the mean."""
-        return "study"
+    def decisive_parts(self) -> tuple[str, ...]:
+        """Both; the study network's weights carry the calibration of the mean."""
+        return "clip", "study"
 
     def _run(self, stack: ClipStack, networks: dict[str, LoadedNetwork], progress: Progress) -> Outcome:
         configuration = self.configuration
         count, length = len(stack.indices), configuration.clip_length
         windows = SLICE_CHOICES[configuration.slice_choice](count, length)
-        extra = []
+        clips_to_run, first_stage = list(windows), range(len(windows))
         if configuration.first_stage == "centre_out":
             strided = centre_out(count, length)
-            # A study of few slices has one window, which is that clip: it is not computed twice.
-            if not any(np.array_equal(strided, window) for window in windows):
-                extra = [strided]
+            # Where a window is that very clip (one window, or 33 slices), it is not computed twice.
+            equal = [place for place, window in enumerate(windows) if np.array_equal(strided, window)]
+            if not equal:
+                clips_to_run.append(strided)
+            place = equal[0] if equal else len(windows)
+            first_stage = range(place, place + 1)
         with progress.stage("clips"):
             clips = run_clips(
                 networks["clip"],
                 stack,
-                [*windows, *extra],
+                clips_to_run,
                 input_side=configuration.input_side,
                 target=CLASS_NAMES.index(FINDING),
                 on_progress=lambda fraction: progress.update("clips", fraction),
@@ -54,7 +57,7 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
         with progress.stage("study"):
             embeddings = clips.embeddings[: len(windows)]
             tokens, valid, members = self._segments(embeddings)
-            first = self._first_stage(clips, len(windows))
+            first = clips.scores[list(first_stage)].mean(0).double().numpy()
             second, attention = _study_scores(networks["study"], tokens, valid)
         return Outcome(
             stages=[
@@ -64,13 +67,18 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
                     if configuration.first_stage == "centre_out"
                     else "Clip network: mean over the windows",
                     scores=named(first),
+                    weights_state=weights_state([networks["clip"]]),
                 ),
                 StageScore(
-                    name="study", description="Study network: BERT over the segments of the study", scores=named(second)
+                    name="study",
+                    description="Study network: BERT over the segments of the study",
+                    scores=named(second),
+                    weights_state=weights_state(list(networks.values())),
                 ),
             ],
             scores=(first + second) / 2,
             clips=clips.clips,
+            clip_kinds=["windows"] * len(windows) + ["centre_out"] * (len(clips.clips) - len(windows)),
             clip_scores=clips.scores.double().numpy(),
             location=clips.location,
             segments=[
@@ -93,11 +101,6 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
         tokens = torch.zeros(1, segments, embeddings.shape[1])
         tokens[0, : len(bins)] = torch.stack([embeddings[bin_].mean(0) for bin_ in bins])
         return tokens, (torch.arange(segments) < len(bins))[None], bins
-
-    def _first_stage(self, clips: ClipPass, windows: int) -> np.ndarray:
-        if self.configuration.first_stage == "windows":
-            return clips.scores[:windows].mean(0).double().numpy()
-        return clips.scores[-1 if len(clips.clips) > windows else 0].double().numpy()
 
 
 def _study_scores(network: LoadedNetwork, tokens: Tensor, valid: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import torch
 from covid_bert.clips.sampling import SLICE_CHOICES
 from covid_bert.clips.stack import ClipStack
 from covid_bert.progress import Progress
-from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named
+from covid_bert.systems.assemble import CLASS_NAMES, FINDING, named, weights_state
 from covid_bert.systems.base import ClassificationSystem, Outcome
 from covid_bert.systems.clip_pass import run_clips
 from covid_bert.systems.configuration import S2Configuration
@@ -25,9 +25,9 @@ class ClipMlpSystem(ClassificationSystem[S2Configuration]):
     TITLE = "3D CNN-BERT with MLP (S2)"
 
     @property
-    def decisive_part(self) -> str:
-        """The network whose score is final."""
-        return "mlp" if self.configuration.decision == "mlp" else "clip"
+    def decisive_parts(self) -> tuple[str, ...]:
+        """The clip network, and the MLP on its embeddings where that decides."""
+        return ("clip", "mlp") if self.configuration.decision == "mlp" else ("clip",)
 
     def _run(self, stack: ClipStack, networks: dict[str, LoadedNetwork], progress: Progress) -> Outcome:
         choose = SLICE_CHOICES[self.configuration.slice_choice]
@@ -47,11 +47,22 @@ class ClipMlpSystem(ClassificationSystem[S2Configuration]):
         pooled = logits.softmax(0).double().cpu().numpy()
         return Outcome(
             stages=[
-                StageScore(name="clips", description="Clip network: mean over the clips", scores=named(mean)),
-                StageScore(name="mlp", description="MLP on maximum and mean of the embeddings", scores=named(pooled)),
+                StageScore(
+                    name="clips",
+                    description="Clip network: mean over the clips",
+                    scores=named(mean),
+                    weights_state=weights_state([networks["clip"]]),
+                ),
+                StageScore(
+                    name="mlp",
+                    description="MLP on maximum and mean of the embeddings",
+                    scores=named(pooled),
+                    weights_state=weights_state(list(networks.values())),
+                ),
             ],
             scores=pooled if self.configuration.decision == "mlp" else mean,
             clips=clips.clips,
+            clip_kinds=[self.configuration.slice_choice] * len(clips.clips),
             clip_scores=clips.scores.double().numpy(),
             location=clips.location,
         )

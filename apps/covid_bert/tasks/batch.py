@@ -14,6 +14,8 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 
+from covid_bert.errors import InternalError
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,5 +39,8 @@ class SequentialBatchInfer(BatchInferTask):
                 replies[image] = reply
             except HTTPException as error:
                 replies[image] = {"error": error.detail}
+            except Exception as error:
+                logger.warning("Batch inference: a study failed with %s", type(error).__name__)
+                replies[image] = {"error": InternalError(f"An unexpected error ({type(error).__name__}).").to_json()}
             logger.info("Batch inference: %d of %d studies", number, min(limit, len(images)))
         return replies

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from itertools import islice
 from pathlib import Path
 
 from monailabel.datastore.local import LocalDatastore
 
-EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.zip")
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.nhdr", "*.mha", "*.mhd", "*.zip")
+# Folders are only looked into until a file turns up; this bounds the walk through empty ones.
+_LOOKED_AT = 10_000
 
 
 class StudyDatastore(LocalDatastore):
@@ -28,18 +34,38 @@ class StudyDatastore(LocalDatastore):
         super().__init__(path, extensions=EXTENSIONS, auto_reload=auto_reload, read_only=read_only)
 
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
-        files = super()._list_files(path, patterns)
+        files = {name: name for name in super()._list_files(path, patterns) if (Path(path) / name).is_file()}
         if Path(path).resolve() != Path(self._datastore.image_path()).resolve():
             return files
         labels = Path(self._datastore.label_path(None)).name
-        for folder in Path(path).iterdir():
-            hidden = folder.name.startswith(".") or folder.name == labels
-            if folder.is_dir() and not hidden and any(child.is_file() for child in folder.iterdir()):
+        for folder in sorted(Path(path).iterdir()):
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name != labels and _holds_files(folder):
                 files[folder.name] = folder.name
-        return files
+        return self._without_collisions(files)
+
+    def _without_collisions(self, files: dict[str, str]) -> dict[str, str]:
+        """Leave out all inputs whose ids are equal: which of them was meant cannot be told."""
+        names: dict[str, list[str]] = {}
+        for name in files:
+            names.setdefault(self._to_id(name)[0], []).append(name)
+        ambiguous = {name for group in names.values() if len(group) > 1 for name in group}
+        if ambiguous:
+            logger.warning(
+                "%d inputs share their name with another one of a different format and are not offered: rename them",
+                len(ambiguous),
+            )
+        return {name: name for name in files if name not in ambiguous}
 
     def _to_id(self, file: str) -> tuple[str, str]:
         if (Path(self._datastore.image_path()) / file).is_dir():
             return file, ""
         identifier, extension = super()._to_id(file)
         return str(identifier), str(extension)
+
+
+def _holds_files(folder: Path) -> bool:
+    try:
+        return any(path.is_file() for path in islice(folder.rglob("*"), _LOOKED_AT))
+    except OSError:
+        logger.warning("A folder of studies cannot be read and is not offered")
+        return False

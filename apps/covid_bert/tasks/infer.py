@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
-import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,12 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.errors import CovidBertError, NotFoundError
-from covid_bert.lungs import segment_lungs
+from covid_bert.lungs import METHODS, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS, LungMask
 from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, Classification, create
+from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import Volume, read, write_map, write_mask
 
@@ -37,10 +41,8 @@ class StudyTask(InferTask):
         Labels of the returned mask by name; none for a task that returns JSON alone.
     description
         One sentence for people.
-    defaults
-        Parameters that differ from `InferParameters`' own.
     choices
-        What a client may choose, by parameter.
+        What a client may choose, by parameter of `InferParameters`; the first is the default.
     """
 
     def __init__(
@@ -48,12 +50,10 @@ class StudyTask(InferTask):
         infer_type: InferType,
         labels: dict[str, int],
         description: str,
-        *,
-        defaults: dict[str, Any] | None = None,
-        choices: dict[str, list[str]] | None = None,
+        choices: dict[str, list[str]],
     ) -> None:
-        super().__init__(infer_type, labels, 3, f"{description} {RESEARCH_USE_ONLY}", config=dict(choices or {}))
-        self.defaults = defaults or {}
+        super().__init__(infer_type, labels, 3, f"{description} {RESEARCH_USE_ONLY}", config=dict(choices))
+        self.parameters = frozenset({*choices, "result_extension"})
 
     def is_valid(self) -> bool:
         """Return True: the tasks need no weights to be offered; results of untrained networks say so."""
@@ -68,10 +68,14 @@ class StudyTask(InferTask):
             For every `CovidBertError`, with its status and its code, message and hint as detail.
         """
         try:
-            parameters = InferParameters.of_request(request, self.defaults)
+            parameters = InferParameters.of_request(request, self.parameters)
             if not parameters.image or not Path(parameters.image).exists():
                 raise NotFoundError("The server has no study with that id.", "Ask for the list with GET /datastore/.")
-            return self.run(read(parameters.image), parameters, Progress())
+            progress = Progress()
+            with progress.stage("reading"):
+                volume = read(parameters.image)
+            with memory_errors_explained():
+                return self.run(volume, parameters, progress)
         except CovidBertError as error:
             logger.info("Request refused: %s", error.code)
             raise HTTPException(error.http_status, detail=error.to_json()) from error
@@ -89,7 +93,7 @@ class LungsTask(StudyTask):
             InferType.SEGMENTATION,
             LUNG_LABELS,
             "Segments the right and left lung.",
-            choices={"lungs": ["morphological", "r231"]},
+            {"lungs": list(METHODS)},
         )
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
@@ -100,6 +104,7 @@ class LungsTask(StudyTask):
         return _write(lungs, volume, parameters), {
             "label_names": LUNG_LABELS,
             "research_use_only": RESEARCH_USE_ONLY,
+            "method": lungs.method,
             "lung_volume_ml": {
                 "right": measured.right_ml,
                 "left": measured.left_ml,
@@ -118,17 +123,17 @@ class ClassificationTask(StudyTask):
             InferType.CLASSIFICATION,
             {},
             f"Classifies a chest CT study: {SYSTEMS[system].title}.",
-            defaults={"system": system},
-            choices={
+            {
                 "configuration": list(SYSTEMS[system].configurations),
-                "lungs": ["morphological", "r231"],
+                "lungs": list(METHODS),
                 "reply_image": ["lungs", "location", "none"],
             },
         )
+        self.system = system
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Classify."""
-        classification = _classify(volume, parameters, progress)
+        classification = _classify(self.system, volume, parameters, progress)
         reply = _classification_json(classification)
         if parameters.reply_image == "lungs":
             return _write(classification.lungs, volume, parameters), {"label_names": LUNG_LABELS, **reply}
@@ -146,16 +151,16 @@ class LungsAndClassificationTask(StudyTask):
             InferType.SEGMENTATION,
             LUNG_LABELS,
             "Segments the lungs and classifies the chest CT study.",
-            choices={
+            {
                 "system": list(SYSTEMS),
                 "configuration": ["corrected", "published"],
-                "lungs": ["morphological", "r231"],
+                "lungs": list(METHODS),
             },
         )
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Classify, and write the mask that was used."""
-        classification = _classify(volume, parameters, progress)
+        classification = _classify(parameters.system, volume, parameters, progress)
         reply = _classification_json(classification)
         return _write(classification.lungs, volume, parameters), {"label_names": LUNG_LABELS, **reply}
 
@@ -167,9 +172,11 @@ def infer_tasks() -> dict[str, InferTask]:
     return {**tasks, **{f"covid_{system}": ClassificationTask(system) for system in SYSTEMS}}
 
 
-def _classify(volume: Volume, parameters: InferParameters, progress: Progress) -> Classification:
-    system = create(parameters.system, parameters.configuration, device=parameters.device, lungs=parameters.lungs)
-    return system.classify(volume, progress=progress)
+def _classify(system: str, volume: Volume, parameters: InferParameters, progress: Progress) -> Classification:
+    # Clients of MONAI Label ask for "cuda" by habit; a numbered card that is not there stays an error.
+    device = "auto" if parameters.device == "cuda" else parameters.device
+    chosen = create(system, parameters.configuration, device=device, lungs=parameters.lungs)
+    return chosen.classify(volume, progress=progress)
 
 
 def _classification_json(classification: Classification) -> dict[str, Any]:
@@ -187,7 +194,13 @@ def _write(lungs: LungMask, volume: Volume, parameters: InferParameters) -> str:
     return str(write_mask(lungs.array, volume, _temporary_path(parameters), names=LUNG_LABELS))
 
 
+@functools.cache
+def _reply_folder() -> Path:
+    """A folder that only this user may enter, gone when the process ends; MONAI Label removes the files in it."""
+    folder = tempfile.mkdtemp(prefix="covid-bert-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 def _temporary_path(parameters: InferParameters) -> Path:
-    handle, name = tempfile.mkstemp(prefix="covid-bert-", suffix=parameters.result_extension)
-    os.close(handle)
-    return Path(name)
+    return _reply_folder() / f"{uuid.uuid4().hex}{parameters.result_extension}"

@@ -8,12 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covid_bert.errors import ParameterError
 
+# What MONAI Label's server and its clients put into every request for their own purposes.
+FOREIGN_KEYS = frozenset(
+    {
+        *("model", "description", "client_id", "session", "label", "label_tag", "save_label", "labels", "label_info"),
+        *("result_dtype", "result_compress", "result_write_to_file", "restore_label_idx", "logging", "timeout"),
+        *("images", "max_batch_size", "max_workers", "multi_gpu", "gpus", "user", "cache_transforms", "output"),
+    }
+)
+
 
 class InferParameters(BaseModel):
     """Parameters of one request.
-
-    Keys that MONAI Label's server or its clients add for themselves are left out without a word; everything that
-    reaches a task is checked here.
 
     Parameters
     ----------
@@ -34,7 +40,7 @@ class InferParameters(BaseModel):
         Format of the image that is sent back.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = ""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
@@ -45,17 +51,30 @@ class InferParameters(BaseModel):
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".mha"] = ".nii.gz"
 
     @classmethod
-    def of_request(cls, request: dict[str, Any], defaults: dict[str, Any]) -> InferParameters:
+    def of_request(cls, request: dict[str, Any], allowed: frozenset[str]) -> InferParameters:
         """Check a request.
+
+        Parameters
+        ----------
+        request
+            As MONAI Label hands it to a task.
+        allowed
+            The parameters that the task has, beside ``image`` and ``device``.
 
         Raises
         ------
         ParameterError
-            Naming the first parameter that is not allowed, and what is.
+            Naming the first parameter that is not known, or has a value that is not allowed.
         """
-        known = {key: request[key] for key in cls.model_fields if request.get(key) not in (None, "")}
+        given = {key: value for key, value in request.items() if key not in FOREIGN_KEYS and not key.startswith("_")}
+        for key in given:
+            if key not in allowed | {"image", "device"}:
+                known = ", ".join(sorted(allowed | {"device"}))
+                raise ParameterError(
+                    "The request has a parameter that this model does not know.", f"It knows: {known}."
+                )
         try:
-            return cls.model_validate({**defaults, **known})
+            return cls.model_validate({key: value for key, value in given.items() if value not in (None, "")})
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])

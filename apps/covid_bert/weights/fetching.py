@@ -52,9 +52,14 @@ def fetch(name: str, *, progress: Progress | None = None) -> InstalledWeights:
         progress=progress,
     )
     try:
-        return import_checkpoint(file, name=name, progress=progress)
-    finally:
-        file.unlink(missing_ok=True)
+        weights = import_checkpoint(file, name=name, progress=progress)
+    except WeightsError as error:
+        # A full disk is not the download's fault, which then serves the next attempt; as after a cancel.
+        if not isinstance(error.__cause__, OSError):
+            file.unlink(missing_ok=True)
+        raise
+    file.unlink(missing_ok=True)
+    return weights
 
 
 def _present(item: RegistryEntry) -> InstalledWeights | None:

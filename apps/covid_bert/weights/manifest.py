@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from covid_bert.weights.registry import NAME_PATTERN, Calibration, Metric, OperatingPoint, RegistryEntry, Role
+from covid_bert.weights.registry import (
+    NAME_PATTERN,
+    Calibration,
+    InputContract,
+    Metric,
+    OperatingPoint,
+    RegistryEntry,
+    Role,
+)
 
 NOT_STATED = "not stated"
 
@@ -48,7 +56,7 @@ class Provenance(_Record):
         True for weights that only show how the program works (trained on generated data): never for real studies.
     source_file
         The imported file; None for weights that were trained here.
-    calibration, operating_point, metrics
+    input, calibration, operating_point, metrics
         As in the registry.
     """
 
@@ -59,6 +67,7 @@ class Provenance(_Record):
     source: str = NOT_STATED
     demonstration: bool = False
     source_file: SourceFile | None = None
+    input: InputContract | None = None
     calibration: Calibration | None = None
     operating_point: OperatingPoint | None = None
     metrics: tuple[Metric, ...] = ()
@@ -86,6 +95,7 @@ class Provenance(_Record):
             licence=entry.licence,
             source=entry.source,
             source_file=source_file,
+            input=entry.input,
             calibration=entry.calibration,
             operating_point=entry.operating_point,
             metrics=entry.metrics,

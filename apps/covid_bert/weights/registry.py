@@ -68,10 +68,21 @@ class InputContract(_Fact):
 
 
 class Calibration(_Fact):
-    """Temperature that the logits are divided by, and the data that it was fitted on."""
+    """Temperature that the logits are divided by, and what it was fitted on.
+
+    Parameters
+    ----------
+    temperature
+        Divides the logits.
+    fitted_on
+        The data.
+    fitted_with
+        SHA-256 of the other networks behind the same score, by the name of their weights: with others it is void.
+    """
 
     temperature: float = Field(gt=0)
     fitted_on: str
+    fitted_with: dict[str, str] = Field(default_factory=dict)
 
 
 class OperatingPoint(_Fact):
