@@ -37,6 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(COMPAT_READY): pyproject.toml constraints.txt
+	@$(COMPAT_PYTHON) -c 'import ensurepip, venv' || { echo "Another Python with venv is needed: set COMPAT_PYTHON=..."; exit 1; }
 	$(COMPAT_PYTHON) -m venv .venv-compat
 	.venv-compat/bin/python -m pip install --quiet --upgrade pip
 	.venv-compat/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[lungmask,test]'

@@ -124,9 +124,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     description = machine()
-    print(
-        f"{description['processor']}, {description['threads']} threads, {', '.join(description['graphics']) or 'no GPU'}"
-    )
+    graphics = ", ".join(description["graphics"]) or "no GPU"
+    print(f"{description['processor']}, {description['threads']} threads, {graphics}")
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
     plain = compare_precision(arguments.repeat)
     stages, clips = run_study(arguments.system, arguments.slices, arguments.side)

@@ -38,15 +38,27 @@ class PublishedAugmentation:
     ----------
     side
         Rows and columns of the network's input.
+    affine
+        Whether the slices are warped, brightened and contrasted before the crop: True in the code of S1; False in the
+        code of S2 as published, which is the best row of the paper's table ("MSC").
     """
 
     side: int = 224
+    affine: bool = True
 
     def __call__(self, clip: Tensor, generator: np.random.Generator) -> Tensor:
         """Augment one clip; see the module's text for shapes."""
-        rows, columns = clip.shape[-2:]
+        slices = clip.float()
+        if self.affine:
+            slices = self._warped(slices, generator)
+        slices = multi_scale_crop(slices, self.side, generator)
+        return normalise(flip(slices, generator)).transpose(0, 1)
+
+    @staticmethod
+    def _warped(slices: Tensor, generator: np.random.Generator) -> Tensor:
+        rows, columns = slices.shape[-2:]
         slices = warp(
-            clip.float(),
+            slices,
             angle=float(generator.integers(-15, 16)),
             shift=(
                 int(generator.integers(int(-columns * 0.1), int(columns * 0.1) + 1)),
@@ -55,13 +67,11 @@ class PublishedAugmentation:
             scale=1.0 + round(float(generator.uniform(-0.2, 0.2)), 1),
             shear=float(generator.integers(-10, 11)),
         )
-        slices = adjust(
+        return adjust(
             slices,
             brightness=1.0 + round(float(generator.uniform(-0.5, 0.5)), 1),
             contrast=1.0 + round(float(generator.uniform(-0.3, 0.3)), 1),
         )
-        slices = multi_scale_crop(slices, self.side, generator)
-        return normalise(flip(slices, generator)).transpose(0, 1)
 
 
 @dataclass(frozen=True)

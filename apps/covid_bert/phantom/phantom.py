@@ -17,15 +17,13 @@ from covid_bert.phantom.lesions import Lesion, Pattern, air_bronchograms, draw_l
 from covid_bert.phantom.raster import draw, tube_coverage
 from covid_bert.phantom.tissue import AIR, BLOOD, CORTEX, MARROW, MUSCLE, Texture, paint
 from covid_bert.phantom.trees import central_airways, great_vessels, lung_trees, shoulder_bones
+from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.orientation import NativeGrid, to_canonical
 from covid_bert.volumes.volume import Source, Unit, Volume
 
 LOWEST_HOUNSFIELD = -1024
 HIGHEST_HOUNSFIELD = 3071
 NOISE_BLUR_MILLIMETERS = 0.55
-
-# Patient coordinates: DICOM, ITK and this package's grids use LPS, `Volume` and NIfTI use RAS.
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from covid_bert.errors import ParameterError
-from covid_bert.phantom.phantom import LPS_TO_RAS, Phantom
+from covid_bert.phantom.phantom import Phantom
+from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.orientation import NativeGrid, to_native
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

@@ -21,7 +21,7 @@ from covid_bert.files import write_atomically
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.systems import SYSTEMS, Classification
 from covid_bert.systems.result import StudyResult, WeightsState
-from covid_bert.volumes import LUNG_WINDOW, Volume, gray8_slices
+from covid_bert.volumes import LUNG_WINDOW, Unit, Volume, gray8_slices, to_gray8
 
 # Distinguishable with any colour vision (Okabe and Ito).
 RIGHT_COLOUR, LEFT_COLOUR, SCORE_COLOUR, LOCATION_COLOUR = "#56B4E9", "#E69F00", "#0072B2", "#D55E00"
@@ -111,8 +111,7 @@ def _coronal(axes: Axes, volume: Volume, classification: Classification, box: tu
     row = int(areas.argmax())
     columns = box[1]
     section = np.ascontiguousarray(volume.array[:, row, columns])
-    low, high = (0, 255) if volume.array.dtype == np.uint8 else (LUNG_WINDOW.lower, LUNG_WINDOW.upper)
-    gray = np.clip((section.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    gray = section if volume.unit is Unit.GRAY8 else to_gray8(section, LUNG_WINDOW)
     slice_, _, column = volume.spacing
     aspect = slice_ / column if volume.spacing_known else "auto"
     _show(axes, gray, lungs[:, row, columns], classification.location[:, row, columns], aspect, "lower")
@@ -128,10 +127,11 @@ def _show(
     origin: Any,
 ) -> None:
     axes.imshow(gray, cmap="gray", vmin=0, vmax=255, aspect=aspect, origin=origin, interpolation="nearest")
-    strength = location.astype(np.float32) / 255
+    # The square root lets weaker places be seen beside the maximum.
+    strength = np.sqrt(location.astype(np.float32) / 255)
     overlay = np.zeros((*location.shape, 4), np.float32)
     overlay[..., :3] = (0.835, 0.369, 0.0)
-    overlay[..., 3] = 0.55 * strength
+    overlay[..., 3] = 0.6 * strength
     axes.imshow(overlay, aspect=aspect, origin=origin, interpolation="nearest")
     for side, colour in ((RIGHT_LUNG, RIGHT_COLOUR), (LEFT_LUNG, LEFT_COLOUR)):
         outline = lungs == side

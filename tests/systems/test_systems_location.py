@@ -1,0 +1,92 @@
+"""The location map lights where the network looked, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from covid_bert.lungs.mask import LungMask
+from covid_bert.systems.assemble import crop_warnings
+from covid_bert.systems.location import LocationAccumulator, grad_cam, on_grid, summarise
+from covid_bert.volumes import NativeGrid, Source, Unit, Volume
+
+
+def volume_of(shape: tuple[int, int, int]) -> Volume:
+    affine = np.array([[-2.0, 0, 0, 50], [0, -1.5, 0, 40], [0, 0, 4.0, -100], [0, 0, 0, 1]])
+    native = NativeGrid(tuple(reversed(shape)), affine)
+    return Volume(np.zeros(shape, np.int16), affine, Unit.HOUNSFIELD, Source(Path("made"), "phantom"), native)
+
+
+def test_grad_cam_lights_the_cell_that_raises_the_score() -> None:
+    features = torch.zeros(1, 2, 2, 3, 3)
+    features[0, 0, 1, 2, 0] = 5.0  # channel 0 speaks for the class
+    features[0, 1, 0, 0, 1] = 5.0  # channel 1 speaks against it
+
+    def classify(maps: torch.Tensor) -> torch.Tensor:
+        pooled = maps.mean((-3, -2, -1))
+        return torch.stack((pooled[:, 0] - pooled[:, 1], -pooled[:, 0] + pooled[:, 1]), dim=1)
+
+    cam, logits = grad_cam(features, classify, target=0)
+    assert np.unravel_index(int(cam[0].argmax()), (2, 3, 3)) == (1, 2, 0)
+    assert int((cam > 0).sum()) == 1
+    assert logits[0].tolist() == pytest.approx([0.0, 0.0])
+
+
+def test_grad_cam_weighs_time_steps_separately() -> None:
+    features = torch.ones(1, 1, 2, 2, 2)
+    cam, _ = grad_cam(features, lambda maps: maps[:, :, 1].sum((-2, -1)), target=0)
+    assert float(cam[0, 0].sum()) == 0
+    assert float(cam[0, 1].sum()) > 0
+
+
+def test_accumulator_averages_interpolates_between_and_keeps_silent_beyond() -> None:
+    accumulator = LocationAccumulator(7)
+    accumulator.add(np.array([1, 5]), torch.tensor([[[2.0]], [[4.0]]]))
+    accumulator.add(np.array([1, 1]), torch.tensor([[[6.0]], [[6.0]]]))
+    mean = accumulator.mean()[:, 0, 0]
+    assert mean[1] == pytest.approx((2 + 6 + 6) / 3)
+    assert mean[5] == pytest.approx(4)
+    assert mean[3] == pytest.approx((mean[1] + mean[5]) / 2)
+    assert mean[0] == mean[6] == 0
+
+
+@pytest.mark.parametrize("shape", [(4, 100, 160), (4, 120, 90)])
+def test_a_hot_cell_comes_to_lie_in_its_place_of_the_centre_crop(shape) -> None:
+    volume = volume_of(shape)
+    lungs = LungMask(np.ones(shape, np.uint8), "given")
+    location = np.zeros((2, 4, 4), np.float32)
+    location[1, 0, 3] = 1.0  # second kept slice, top row, right-most column of the crop
+    grid = on_grid(location, np.array([1, 2]), volume, lungs, seen_share=0.8)
+    slices, rows, columns = np.nonzero(grid == 255)
+    assert set(slices) == {2}
+    # The crop is the middle 80 %; its last of four columns begins at 70 %, its first row ends at 30 %.
+    assert rows.mean() < 0.3 * shape[1]
+    assert columns.mean() > 0.7 * shape[2]
+    assert not grid[:, : round(0.09 * shape[1])].any()
+    assert not grid[:, :, -round(0.09 * shape[2]) :].any()
+    summary = summarise(grid, volume, lungs, "covid")
+    assert summary.peak_slice == 2
+    # Columns run to the patient's left: a peak on the picture's right has a negative right coordinate.
+    assert summary.peak_ras_mm[0] < volume.affine[0, 3] - 2 * shape[2] * 0.6
+
+
+def test_an_empty_map_is_said_to_be_empty() -> None:
+    volume = volume_of((3, 20, 20))
+    lungs = LungMask(np.ones(volume.shape, np.uint8), "given")
+    grid = on_grid(np.zeros((3, 2, 2), np.float32), np.arange(3), volume, lungs, seen_share=0.8)
+    summary = summarise(grid, volume, lungs, "covid")
+    assert summary.peak_slice is None
+    assert summary.right_share == summary.left_share == 0
+
+
+def test_lung_outside_the_networks_view_is_said_with_its_share() -> None:
+    mask = np.zeros((2, 100, 100), np.uint8)
+    mask[:, 20:80, 20:80] = 1
+    assert crop_warnings(LungMask(mask, "given"), np.arange(2), 0.8) == []
+    wide = np.zeros((2, 100, 100), np.uint8)
+    wide[:, 40:60, :] = 1
+    (warning,) = crop_warnings(LungMask(wide, "given"), np.arange(2), 0.8)
+    assert warning.startswith("20%")
