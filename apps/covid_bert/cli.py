@@ -6,7 +6,6 @@ Exit codes: 0 success; 1 unexpected error; 2 wrong parameter or usage; 3 study c
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -239,10 +238,6 @@ def main() -> None:
         if error.hint:
             typer.echo(error.hint, err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Cancelled. Finished studies are kept; give the command again to go on.", err=True)
-        # Worker threads of the libraries must not delay the end.
-        os._exit(130)
 
 
 if __name__ == "__main__":

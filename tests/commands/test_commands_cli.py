@@ -299,7 +299,7 @@ def test_interrupt_leaves_no_half_file_and_the_next_call_goes_on(tmp_path, sampl
     assert process.returncode == 130
     assert "Finished studies are kept" in errors
     assert "Traceback" not in errors
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")], "neither temporary files nor the lock"
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0
     assert "skipped" in done.stdout

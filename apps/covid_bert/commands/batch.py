@@ -19,7 +19,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from covid_bert.errors import BusyError, CovidBertError, InternalError, OutputError, ParameterError
+from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, OutputError, ParameterError
 from covid_bert.files import write_atomically
 from covid_bert.progress import Progress
 from covid_bert.volumes import Volume, read
@@ -120,6 +120,8 @@ class Batch:
             If the output folder cannot be used.
         BusyError
             If another run writes into it.
+        CancelledError
+            If the user interrupts; what is finished stays.
         """
         with self._own_folder():
             index = Index.load(self.out)
@@ -137,6 +139,8 @@ class Batch:
                     task = bars.add_task(title, total=1.0, stage="reading")
                     try:
                         done.append(self._one(path, index, work, _bar_progress(bars, task)))
+                    except CancelledError:
+                        raise
                     except CovidBertError as error:
                         failures.append(error)
                         done.append({"input": str(path), "error": error.to_json()})
@@ -168,6 +172,10 @@ class Batch:
             return entry
         except CovidBertError:
             raise
+        except KeyboardInterrupt:
+            raise CancelledError(
+                "The run was cancelled.", "Finished studies are kept; give the command again to go on."
+            ) from None
         except OSError as error:
             raise OutputError(
                 f"A file could not be read or written: {error.strerror or type(error).__name__}.",
