@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jsonschema
@@ -127,6 +129,40 @@ def test_web_pages_of_other_sites_may_not_call_the_server(server, headers) -> No
         assert reply.status_code == 403
         assert reply.json()["detail"]["hint"]
     assert requests.get(f"{server.url}/info/", headers={"Origin": server.url}, timeout=30).status_code == 200
+
+
+def test_other_requests_are_answered_while_a_study_is_classified(server, client) -> None:
+    finished = []
+    thread = threading.Thread(
+        target=lambda: finished.append(client.infer(model="covid_s2", image_id="lung1", params={})[1])
+    )
+    thread.start()
+    time.sleep(0.5)
+    answers = 0
+    while thread.is_alive():
+        assert requests.get(f"{server.url}/healthz", timeout=2).status_code == 200
+        answers += 1
+        time.sleep(0.05)
+    thread.join()
+    assert finished[0]["result"]["provenance"]["system"] == "s2"
+    assert answers > 5
+
+
+def test_studies_asked_for_together_are_all_answered(server, tmp_path) -> None:
+    from monailabel.client import MONAILabelClient
+
+    replies = []
+
+    def ask() -> None:
+        own = MONAILabelClient(server.url, tmpdir=str(tmp_path))
+        replies.append(own.infer(model="covid_baseline", image_id="lung1", params={})[1]["result"]["class_scores"])
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert replies == [replies[0]] * 3
 
 
 def test_log_names_no_study(server, client) -> None:

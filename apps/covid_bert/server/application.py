@@ -1,4 +1,6 @@
-"""The ASGI application: MONAI Label's own, with typed errors, a guard against web pages, and a health check.
+"""The ASGI application: MONAI Label's own, made fit for use.
+
+It gets typed errors, a guard against web pages, inference on a worker thread, and a health check.
 
 Import it only after `covid_bert.server.launch.prepare` has set MONAI Label's settings in the environment: MONAI Label
 reads them when it is imported.
@@ -9,9 +11,12 @@ from __future__ import annotations
 import logging
 import uuid
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from monailabel.app import app
+from monailabel.config import settings
+from monailabel.endpoints.infer import run_inference
+from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.exception import MONAILabelException
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
@@ -19,6 +24,17 @@ from covid_bert.errors import CovidBertError
 from covid_bert.server.guard import LoopbackGuard
 
 logger = logging.getLogger(__name__)
+
+# MONAI Label's own handler computes on the event loop, and nothing else is answered until it ends; the same function
+# as a plain one runs on a worker thread. The first route that matches is taken.
+app.add_api_route(
+    "/infer/{model}",
+    run_inference,
+    methods=["POST"],
+    dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+    include_in_schema=False,
+)
+app.router.routes.insert(0, app.router.routes.pop())
 
 # MONAI Label logs whole requests, which name studies and paths.
 logging.getLogger("monailabel").setLevel(logging.WARNING)

@@ -57,6 +57,9 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
         MONAI_LABEL_SERVER_PORT=str(port),
         # MONAI Label's default lets every web page read replies; `guard` also refuses their requests.
         MONAI_LABEL_CORS_ORIGINS=json.dumps([origin]),
+        # One inference at a time, the others wait their turn: two would only share processor and memory.
+        MONAI_LABEL_INFER_CONCURRENCY="1",
+        MONAI_LABEL_INFER_TIMEOUT="7200",
         # No experiment tracking beside the studies, and no background scoring process after each label.
         MONAI_LABEL_TRACKING_ENABLED="false",
         MONAI_LABEL_AUTO_UPDATE_SCORING="false",

@@ -108,7 +108,17 @@ class BaselineConfiguration(SystemConfiguration):
     slice_count: int = 8
 
 
+# The first of each is the default that clients offer.
 S1_CONFIGURATIONS = {
+    "corrected": S1Configuration(
+        name="corrected",
+        parts={
+            "clip": Part("s1-clip-network", "r2plus1d34-bert"),
+            "study": Part("s1-study-network-corrected", "study-bert-gelu"),
+        },
+        open_lungs="corrected",
+        slice_choice="windows",
+    ),
     "published": S1Configuration(
         name="published",
         parts={
@@ -121,18 +131,18 @@ S1_CONFIGURATIONS = {
         segment_mode="pick",
         first_stage="centre_out",
     ),
-    "corrected": S1Configuration(
-        name="corrected",
-        parts={
-            "clip": Part("s1-clip-network", "r2plus1d34-bert"),
-            "study": Part("s1-study-network-corrected", "study-bert-gelu"),
-        },
-        open_lungs="corrected",
-        slice_choice="windows",
-    ),
 }
 
 S2_CONFIGURATIONS = {
+    "corrected": S2Configuration(
+        name="corrected",
+        parts={
+            "clip": Part("s2-clip-network", "r2plus1d34-bert"),
+            "mlp": Part("s2-embedding-mlp", "embedding-mlp-256"),
+        },
+        open_lungs="corrected",
+        slice_choice="phase_sets",
+    ),
     "published": S2Configuration(
         name="published",
         parts={
@@ -143,15 +153,6 @@ S2_CONFIGURATIONS = {
         slice_choice="strided_sets",
         precision="float32",
         decision="mlp",
-    ),
-    "corrected": S2Configuration(
-        name="corrected",
-        parts={
-            "clip": Part("s2-clip-network", "r2plus1d34-bert"),
-            "mlp": Part("s2-embedding-mlp", "embedding-mlp-256"),
-        },
-        open_lungs="corrected",
-        slice_choice="phase_sets",
     ),
 }
 

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import uuid
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,9 @@ class StudyTask(InferTask):
             logger.info("Request refused: %s", error.code)
             raise HTTPException(error.http_status, detail=error.to_json()) from error
 
+    @abstractmethod
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Compute the reply for one study."""
-        raise NotImplementedError
 
 
 class LungsTask(StudyTask):
