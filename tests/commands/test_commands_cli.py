@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import itk
 import jsonschema
 import nibabel
 import numpy as np
@@ -30,6 +31,7 @@ from covid_bert.errors import CovidBertError, ServerError
 from covid_bert.lungs import segment_lungs
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
+from covid_bert.volumes import to_gray8
 from needed import require_module
 
 SECRET = "DOE^JANE"
@@ -167,6 +169,74 @@ def test_results_of_other_settings_are_not_taken_for_done(chest, tmp_path, phant
     assert code == 0
     assert "skipped" not in shown
     assert json.loads(written.read_text())["study"]
+
+
+def test_each_input_gets_its_mask_on_its_own_grid_and_twins_are_done_once(chest, tmp_path, phantom) -> None:
+    image = nibabel.load(chest)
+    nibabel.save(image.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]])), tmp_path / "turned.nii.gz")
+    shutil.copy(chest, tmp_path / "twin.nii.gz")
+    out = tmp_path / "out"
+    inputs = [chest, tmp_path / "turned.nii.gz", tmp_path / "twin.nii.gz"]
+    code, shown = run("segment", *inputs, "--out", out)
+    assert code == 0
+    assert "same image" in shown
+    entries = {Path(entry["input"]).name: entry for entry in json.loads((out / "studies.json").read_text()).values()}
+    for path in inputs:
+        mask = nibabel.load(out / entries[path.name]["files"][0])
+        assert mask.shape == nibabel.load(path).shape
+        np.testing.assert_allclose(mask.affine, nibabel.load(path).affine, atol=1e-3)
+    assert entries["twin.nii.gz"]["files"] == entries["chest.nii.gz"]["files"] != entries["turned.nii.gz"]["files"]
+    code, shown = run("segment", *inputs, "--out", out)
+    assert shown.count("skipped") == 3
+
+
+def test_a_changed_voxel_file_behind_a_header_is_noticed(tmp_path, phantom) -> None:
+    write(phantom, tmp_path / "chest.mha")
+    itk.imwrite(itk.imread(str(tmp_path / "chest.mha")), str(tmp_path / "chest.mhd"))
+    run("segment", tmp_path / "chest.mhd", "--out", tmp_path / "out")
+    voxels = next(path for path in tmp_path.iterdir() if path.suffix in {".raw", ".zraw"})
+    voxels.write_bytes(voxels.read_bytes())
+    os.utime(voxels, ns=(1, 1))
+    _, shown = run("segment", tmp_path / "chest.mhd", "--out", tmp_path / "out")
+    assert "skipped" not in shown
+
+
+def test_results_are_not_written_into_a_study(tmp_path, phantom, monkeypatch) -> None:
+    write_dicom(phantom, tmp_path / "series")
+    monkeypatch.chdir(tmp_path / "series")
+    code, shown = run("segment", ".", "--out", "results")
+    assert code == 2
+    assert "--out" in shown
+    assert run("segment", ".", "--out", tmp_path / "out")[0] == 0
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', "{"])
+def test_a_damaged_index_is_a_sentence(chest, tmp_path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "studies.json").write_text(content)
+    code, shown = run("segment", chest, "--out", tmp_path / "out")
+    assert code == 2
+    assert "damaged" in shown
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize("slices", [1, 3])
+@pytest.mark.parametrize("configuration", ["published", "corrected"])
+def test_folders_of_few_slice_images_are_classified(tmp_path, phantom, slices: int, configuration: str) -> None:
+    """COV19-CT-DB has studies of a single slice."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    middle = phantom.volume.shape[0] // 2
+    gray = to_gray8(phantom.volume.array[middle : middle + slices])
+    for number, plane in enumerate(gray):
+        Image.fromarray(plane).resize((512, 512)).save(folder / f"{number}.png")
+    out = tmp_path / "out"
+    code, shown = run("classify", folder, "--system", "s2", "--configuration", configuration, "--out", out)
+    assert code == 0, shown
+    result = json.loads(next(out.glob("*.s2-*.json")).read_text())
+    assert result["study"]["slices"] == slices
+    assert result["lungs"]["total_ml"] is None
+    assert all(len(window["slice_indices"]) == 32 for window in result["windows"])
 
 
 def test_an_unexpected_fault_in_one_study_does_not_stop_the_others(chest, tmp_path, monkeypatch) -> None:

@@ -92,3 +92,10 @@ def test_published_share_does_not_count_air_at_the_corners() -> None:
 def test_published_share_of_black_and_of_one_valued_images() -> None:
     images = np.stack([np.zeros((40, 40), np.uint8), np.full((40, 40), 9, np.uint8)])
     assert published_dark_share(images).tolist() == [0.0, 0.0]
+
+
+def test_random_images_are_no_lungs() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 256, 256), dtype=np.uint8)
+    with pytest.raises(NotChestError):
+        segment_lungs(make_volume(images, (1.0, 1.0, 1.0), Unit.GRAY8))

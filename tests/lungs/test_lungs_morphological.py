@@ -229,3 +229,15 @@ def test_sides_do_not_depend_on_the_order_in_the_file(direction: np.ndarray) -> 
     lungs = segment_lungs(made.volume)
     for side in (RIGHT_LUNG, LEFT_LUNG):
         assert dice(lungs.array == side, made.lungs.array == side) > 0.97
+
+
+def test_noise_of_lung_density_is_no_lung() -> None:
+    rng = np.random.default_rng(0)
+    array = rng.normal(-300, 400, (60, 128, 128)).astype(np.int16)
+    with pytest.raises(NotChestError):
+        segment_lungs(make_volume(array, (4.0, 2.5, 2.5)))
+
+
+def test_noisy_scans_are_still_lungs() -> None:
+    sick = phantom.make(shape=(60, 120, 120), spacing=(5.0, 3.0, 3.0), noise=90.0)
+    assert segment_lungs(sick.volume).array.any()

@@ -17,6 +17,7 @@ class Server:
     url: str
     studies: Path
     log: Path
+    temporary: Path
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shutil.make_archive(str(studies / "zipped"), "zip", REPOSITORY / "sample-data" / "lung_dx_a0001")
     shutil.copy(REPOSITORY / "sample-data" / "lung1_image.nrrd", studies / "lung1.nrrd")
     (studies / "broken.nrrd").write_bytes(b"NRRD0004\nnothing follows")
-    with running_server(studies, folder / "server.log") as url:
-        yield Server(url, studies, folder / "server.log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_BERT_HOME", str(folder / "home"))
+        with running_server(studies, folder / "server.log") as url:
+            (temporary,) = (folder / "home" / "temporary").iterdir()
+            yield Server(url, studies, folder / "server.log", temporary)
+    assert not temporary.exists(), "nothing of a patient stays after the server's end"

@@ -92,6 +92,38 @@ def test_session_upload_as_the_slicer_module_does_it(slicer_client, server) -> N
     slicer_client.remove_session(created["session_id"])
 
 
+def test_uploads_are_gone_after_success_and_after_failure(server, client) -> None:
+    assert server.temporary.stat().st_mode & 0o777 == 0o700
+    client.infer(model="lungs", image_id="", params={}, file=str(server.studies / "lung1.nrrd"))
+    for name, content in (("single.dcm", b"nothing"), ("nosuffix", b"x" * 1000), ("cut.nii.gz", b"\x1f\x8b")):
+        files = {"params": (None, "{}"), "file": (name, content)}
+        assert requests.post(f"{server.url}/infer/lungs", files=files, timeout=60).status_code == 415
+    left = [path for path in server.temporary.rglob("*") if path.is_file() and "sessions" not in path.parts]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("query", "params"),
+    [
+        ("image=lung1", "not json"),
+        ("image=lung1", "[1, 2]"),
+        ("image=lung1", "5"),
+        ("image=lung1", "[" * 100_000),
+        ("", "{}"),
+        ("image=lung1&output=image", '{"reply_image": "none"}'),
+        ("image=lung1&output=dicom_seg", "{}"),
+        ("image=lung1", '{"device": "abacus"}'),
+        ("image=lung1", '{"image": "/etc/hosts"}'),
+    ],
+)
+def test_wrong_requests_are_answered_before_anything_is_computed(server, query: str, params: str) -> None:
+    start = time.perf_counter()
+    reply = requests.post(f"{server.url}/infer/covid_s1?{query}", files={"params": (None, params)}, timeout=60)
+    assert reply.status_code in {404, 422}
+    assert reply.json()["detail"]["hint"]
+    assert time.perf_counter() - start < 5
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [

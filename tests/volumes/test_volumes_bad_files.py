@@ -1,6 +1,7 @@
 """NIfTI, NRRD and MetaImage: damaged files, and files that are no volume."""
 
 import gzip
+import os
 import struct
 
 import itk
@@ -135,3 +136,14 @@ def test_too_few_slices(tmp_path, suffix):
     error = refused(TooFewSlicesError, save(tmp_path / f"slab{suffix}", file_order(phantom()[:7]), AFFINE))
     assert error.details["slices"] == 7
     read(save(tmp_path / f"enough{suffix}", file_order(phantom()[2:10]), AFFINE))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_pipe_in_a_folder_is_passed_over(tmp_path):
+    """Opening a pipe that nobody writes to would wait for ever."""
+    folder = tmp_path / "pipes"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(NotFoundError):
+        read(folder)

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 INDEX_FILE = "studies.json"
 LOCK_FILE = ".studies.lock"
 SOME_FAILED = 10
+_HEADER_SUFFIXES = {".mhd", ".nhdr"}
 # What `files.replacing` names its temporary files; a run that was killed may have left some.
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}(\.[a-z.]+)?")
 
@@ -55,7 +56,10 @@ class Index:
         if not path.exists():
             return cls(folder)
         try:
-            return cls(folder, json.loads(path.read_text(encoding="utf-8")))
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            if not (isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values())):
+                raise ValueError("the index is not a table of studies")
+            return cls(folder, entries)
         except (OSError, ValueError) as error:
             raise ParameterError(
                 f"The index {INDEX_FILE} of the output folder is damaged.", "Remove it, or choose another --out."
@@ -66,7 +70,14 @@ class Index:
         entry = self.entries.get(key)
         if entry is None or entry.get("fingerprint") != fingerprint or "error" in entry:
             return False
-        return bool(entry.get("written") == self._state(entry["files"]))
+        return self._intact(entry)
+
+    def same_study(self, study: str, settings: str) -> Entry | None:
+        """The finished entry of the same image under another name, with these settings; None if there is none."""
+        for entry in self.entries.values():
+            if entry.get("study") == study and entry.get("settings") == settings and self._intact(entry):
+                return entry
+        return None
 
     def record(self, key: str, entry: Entry) -> None:
         """Add an entry and write the index."""
@@ -74,6 +85,9 @@ class Index:
             entry["written"] = self._state(entry["files"])
         self.entries[key] = entry
         write_atomically(self.folder / INDEX_FILE, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
+
+    def _intact(self, entry: Entry) -> bool:
+        return "files" in entry and entry.get("written") == self._state(entry["files"])
 
     def _state(self, names: list[str]) -> list[list[int]] | None:
         """Size and time of change of files; None if one is missing."""
@@ -107,6 +121,13 @@ class Batch:
     def run(self, inputs: list[Path], work: Work) -> tuple[int, list[Entry]]:
         """Do `work` for each input.
 
+        Parameters
+        ----------
+        inputs
+            Studies; relative paths are resolved, so that each has a name.
+        work
+            What to do.
+
         Returns
         -------
         exit_code
@@ -116,6 +137,8 @@ class Batch:
 
         Raises
         ------
+        ParameterError
+            If the output folder lies inside an input, whose next reading would take results for slices.
         OutputError
             If the output folder cannot be used.
         BusyError
@@ -123,6 +146,10 @@ class Batch:
         CancelledError
             If the user interrupts; what is finished stays.
         """
+        inputs = [path.resolve() for path in inputs]
+        for path in inputs:
+            if path.is_dir() and self.out.resolve().is_relative_to(path):
+                raise ParameterError("The output folder lies inside a study.", "Choose an --out outside of it.")
         with self._own_folder():
             index = Index.load(self.out)
             done: list[Entry] = []
@@ -164,7 +191,12 @@ class Batch:
             try:
                 with progress.stage("reading"):
                     volume = read(path, series=self.series)
-                entry |= {"study": volume.identifier, **work(volume, progress), "seconds": progress.seconds}
+                twin = index.same_study(volume.identifier, self.settings)
+                if twin is not None:
+                    self.console.print(f"[dim]{escape(path.name)}: the same image as one done before[/dim]")
+                    entry = {**twin, **entry}
+                else:
+                    entry |= {"study": volume.identifier, **work(volume, progress), "seconds": progress.seconds}
             except CovidBertError as error:
                 index.record(key, {**entry, "error": error.to_json()})
                 raise
@@ -221,6 +253,9 @@ def _bar_progress(bars: Bars, task: TaskID) -> Progress:
 def _fingerprint(path: Path) -> str:
     """Hash of names, sizes and times of change of an input's files: cheap, and enough to notice a change."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    if path.suffix.lower() in _HEADER_SUFFIXES:
+        # The voxels lie in another file beside or below, whose name only the header knows.
+        files = sorted(path.parent.rglob("*"))
     digest = hashlib.sha256()
     for file in files:
         if file.is_file():

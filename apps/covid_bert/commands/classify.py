@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.commands.batch import Batch
@@ -150,4 +151,4 @@ def _finish(entries: list[dict[str, Any]], out: Path, report: Path | None, conso
             console.print(f"{entry['study']}  {entry['outcome']}", highlight=False)
     if report is not None:
         write_manifest(report, entries)
-    console.print(f"Results are in {out}. {RESEARCH_USE_ONLY}", highlight=False)
+    console.print(f"Results are in {escape(str(out))}. {RESEARCH_USE_ONLY}", highlight=False)

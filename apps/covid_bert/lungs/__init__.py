@@ -8,6 +8,7 @@ from covid_bert.errors import ParameterError
 from covid_bert.lungs import gray_level, morphological
 from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG, LungMask
 from covid_bert.lungs.measurements import HU_CLASSES, LungMeasurements, measure_lungs
+from covid_bert.lungs.plausibility import refuse_noise
 from covid_bert.lungs.selection import (
     SELECTION_RULES,
     lung_area,
@@ -83,4 +84,6 @@ def segment_lungs(
     if method != "morphological":
         raise ParameterError(f"There is no lung method '{method}'.", f"Choose one of {', '.join(METHODS)}.")
     segment = gray_level.segment if volume.unit is Unit.GRAY8 else morphological.segment
-    return segment(volume, progress)
+    lungs = segment(volume, progress)
+    refuse_noise(volume, lungs.array)
+    return lungs

@@ -8,12 +8,15 @@ import numpy.typing as npt
 from covid_bert.errors import NotChestError
 from covid_bert.lungs.grid import CoarseGrid
 from covid_bert.lungs.mask import LUNG_LABELS
+from covid_bert.volumes.volume import Unit, Volume
 
 _SMALLEST_LUNGS = 200.0  # ml
 _SMALLEST_LUNG_SHARE = 0.05
 _LARGEST_LUNGS = 14000.0  # ml
 _SLAB_HEIGHT = 120.0  # mm; lower volumes show part of the lungs only
 _CUT_OFF_SHARE = 0.2  # of the area of the fullest slice
+_TEXTURE_SLICES = 5
+_LARGEST_STEP = {Unit.HOUNSFIELD: 250.0, Unit.GRAY8: 40.0}
 _DENSITY_RANGE = (-990.0, -250.0)  # HU, median of the aerated lungs
 
 
@@ -53,6 +56,31 @@ def check_lungs(sides: npt.NDArray[np.uint8], grid: CoarseGrid) -> tuple[str, ..
     if not _DENSITY_RANGE[0] <= float(np.median(values)) <= _DENSITY_RANGE[1]:
         raise no_lungs()
     return (*_one_sided(milliliters, total), *_cut_off(sides))
+
+
+def refuse_noise(volume: Volume, mask: npt.NDArray[np.uint8]) -> None:
+    """Raise `NotChestError` if neighbouring voxels of the supposed lungs have nothing to do with each other.
+
+    Noise of a suitable mean has the density of lungs. In real scans, the noisiest with sharp kernels too, the median
+    difference between neighbours in a row stays far below the limit.
+
+    Parameters
+    ----------
+    volume
+        In HU or grey levels.
+    mask
+        uint8 (slices, rows, columns): 0 outside of the lungs.
+    """
+    areas = np.array([np.count_nonzero(plane) for plane in mask])
+    steps = []
+    for index in np.argsort(areas)[-_TEXTURE_SLICES:]:
+        inside = mask[index] > 0
+        values = volume.array[index].astype(np.float32)
+        pairs = inside[:, 1:] & inside[:, :-1]
+        if pairs.any():
+            steps.append(float(np.median(np.abs(np.diff(values, axis=1))[pairs])))
+    if steps and np.median(steps) > _LARGEST_STEP[volume.unit]:
+        raise no_lungs()
 
 
 def _one_sided(milliliters: dict[str, float], total: float) -> list[str]:

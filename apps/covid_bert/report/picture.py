@@ -135,7 +135,7 @@ def _show(
     axes.imshow(overlay, aspect=aspect, origin=origin, interpolation="nearest")
     for side, colour in ((RIGHT_LUNG, RIGHT_COLOUR), (LEFT_LUNG, LEFT_COLOUR)):
         outline = lungs == side
-        if outline.any() and not outline.all():
+        if outline.any() and not outline.all() and min(outline.shape) > 1:
             axes.contour(outline, levels=[0.5], colors=colour, linewidths=0.9)
     for text, place in (("R", 0.03), ("L", 0.97)):
         axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=12)

@@ -8,28 +8,45 @@ reads them when it is imported.
 
 from __future__ import annotations
 
+import functools
 import logging
 import uuid
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import BackgroundTasks, Depends, Request
 from fastapi.responses import JSONResponse
 from monailabel.app import app
 from monailabel.config import settings
 from monailabel.endpoints.infer import run_inference
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.errors import CovidBertError
 from covid_bert.server.guard import LoopbackGuard
+from covid_bert.server.requests import check_infer_request
 
 logger = logging.getLogger(__name__)
+
+
+@functools.wraps(run_inference)
+def _infer(background_tasks: BackgroundTasks, **arguments: Any) -> Any:
+    """Check what MONAI Label's function takes on trust, and remove uploads also when it fails."""
+    try:
+        check_infer_request(app_instance().datastore(), **arguments)
+        return run_inference(background_tasks, **arguments)
+    except BaseException:
+        for task in background_tasks.tasks:
+            task.func(*task.args, **task.kwargs)
+        raise
+
 
 # MONAI Label's own handler computes on the event loop, and nothing else is answered until it ends; the same function
 # as a plain one runs on a worker thread. The first route that matches is taken.
 app.add_api_route(
     "/infer/{model}",
-    run_inference,
+    _infer,
     methods=["POST"],
     dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     include_in_schema=False,

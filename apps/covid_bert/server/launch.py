@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from covid_bert.errors import MissingProgramError, ParameterError, ServerError
+from covid_bert.server.temporary import own_temporary_folder
 
 APP_DIRECTORY = Path(__file__).resolve().parent.parent
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -51,7 +54,12 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
             f"The folder {studies.name} cannot be used: {error.strerror}.", "Choose another."
         ) from error
     origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    temporary = own_temporary_folder()
+    tempfile.tempdir = str(temporary)
     os.environ.update(
+        # Uploads, sessions and replies, of this process and its children, lie where only this user may look.
+        TMPDIR=str(temporary),
+        MONAI_LABEL_SESSION_PATH=str(temporary / "sessions"),
         MONAI_LABEL_APP_DIR=str(APP_DIRECTORY),
         MONAI_LABEL_STUDIES=str(studies.resolve()),
         MONAI_LABEL_SERVER_PORT=str(port),
@@ -94,6 +102,8 @@ def serve(studies: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
             ) from error
     import uvicorn
 
+    # After its own shutdown uvicorn raises the signal again, whose default action would skip all tidying up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # No access log: its lines hold the ids of studies, which are the names of files.
     uvicorn.run("covid_bert.server.application:app", host=host, port=port, log_level="info", access_log=False)
 

@@ -78,4 +78,5 @@ class InferParameters(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise ParameterError(f"The parameter {name} is not allowed: {first['msg']}.", "Leave it out.") from error
+            hint = "Use auto, cpu, cuda or cuda:0." if name == "device" else f"{first['msg']}, or leave it out."
+            raise ParameterError(f"The value of the parameter {name} is not allowed.", hint) from error

@@ -64,10 +64,14 @@ class SliceHeader:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the visible files below a folder, in the order of their paths; linked folders are not entered."""
+    """Yield the visible regular files below a folder, in the order of their paths; linked folders are not entered.
+
+    Pipes and devices are passed over: reading one could wait for ever.
+    """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+        visible = (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in visible if path.is_file())
 
 
 def is_dicom(path: Path) -> bool:

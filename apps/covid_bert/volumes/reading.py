@@ -128,4 +128,6 @@ def _read_folder(folder: Path, series: str | None) -> Volume:
 
 def _refuse_series(path: Path, series: str | None) -> None:
     if series is not None:
-        raise ParameterError(f"'{path.name}' has no series to choose from.", "Leave series= away; it is for DICOM.")
+        raise ParameterError(
+            f"'{path.name}' has no series to choose from.", "Leave the series away; only DICOM has series."
+        )

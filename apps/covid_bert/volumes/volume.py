@@ -107,8 +107,15 @@ class Volume:
 
     @cached_property
     def identifier(self) -> str:
-        """Pseudonymous name: the first 16 hexadecimal digits of a SHA-256 over values and geometry."""
+        """Pseudonymous name: the first 16 hexadecimal digits of a SHA-256 over values, geometry and stored axes.
+
+        The stored axes count because masks are written on them: the same scan with its axes in another order is
+        another input.
+        """
         digest = hashlib.sha256()
+        native = np.round(self.native.affine, 4) + 0.0  # no negative zeros
+        digest.update(repr((self.native.shape, round(self.native.shear_rows_per_slice, 4))).encode())
+        digest.update(native.astype("<f8").tobytes())
         digest.update(repr((self.array.shape, self.array.dtype.str, self.unit.value)).encode())
         digest.update(np.round(self.affine, 4).astype("<f8").tobytes())
         digest.update(np.ascontiguousarray(self.array).data)

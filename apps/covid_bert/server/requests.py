@@ -1,0 +1,54 @@
+"""Checks of an inference request before anything is read or computed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.interfaces.datastore import Datastore
+
+from covid_bert.errors import ParameterError
+
+_OUTPUTS = "Ask for output=json, output=image or output=all."
+
+
+def check_infer_request(
+    datastore: Datastore,
+    *,
+    image: str = "",
+    session_id: str = "",
+    params: str = "{}",
+    file: Any = None,
+    output: Any = None,
+    **_: Any,
+) -> None:
+    """Refuse requests that MONAI Label would answer with an internal error, some after the whole computation.
+
+    Parameters
+    ----------
+    datastore
+        The server's studies.
+    image, session_id, params, file, output
+        As in MONAI Label's ``POST /infer/{model}``.
+
+    Raises
+    ------
+    ParameterError
+        Saying what is missing or does not fit.
+    """
+    if not (image or session_id or file):
+        raise ParameterError("The request names no study.", "Give image, session_id or file.")
+    try:
+        parameters = json.loads(params or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ParameterError(
+            "The field params is not JSON.", 'Give an object, for example {"system": "s1"}.'
+        ) from error
+    if not isinstance(parameters, dict):
+        raise ParameterError("The field params is not a JSON object.", 'Give an object, for example {"system": "s1"}.')
+    wanted = getattr(output, "value", output)
+    if wanted == "image" and parameters.get("reply_image") == "none":
+        raise ParameterError("The request asks for an image and for none.", _OUTPUTS)
+    if wanted == "dicom_seg" and not isinstance(datastore, DICOMWebDatastore):
+        raise ParameterError("DICOM SEG needs a server whose studies come from DICOMweb.", _OUTPUTS)
