@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def require_module(name: str, how: str) -> None:
-    """Say which Python package is missing: a skip at home, a failure in CI."""
+def require_module(name: str, how: str) -> ModuleType:
+    """Import a package, or say which is missing: a skip at home, a failure in CI."""
     try:
-        __import__(name)
+        return importlib.import_module(name)
     except ImportError:
         message = f"The Python package {name} is missing: {how}"
         if os.environ.get("CI") == "true":

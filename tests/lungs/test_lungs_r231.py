@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from chest_models import Chest, make_volume
 
 from covid_bert.errors import CancelledError, InputError, MissingProgramError, WeightsError
 from covid_bert.lungs import segment_lungs
 from covid_bert.progress import Progress
 from covid_bert.volumes.volume import Unit, Volume
-
-torch = pytest.importorskip("torch")
+from needed import require_module
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def volume(chest: Chest) -> Volume:
 
 
 def _network() -> torch.nn.Module:
-    resunet = pytest.importorskip("lungmask.resunet")
+    resunet = require_module("lungmask.resunet", "pip install 'covid-bert[lungmask]'")
     torch.manual_seed(0)
     return resunet.UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
 
@@ -56,8 +56,8 @@ def test_labels_and_geometry(volume: Volume, tmp_path: Path, suffix: str, label:
 
 
 def test_same_mask_as_the_package_itself(volume: Volume, tmp_path: Path) -> None:
-    lungmask = pytest.importorskip("lungmask")
-    utils = pytest.importorskip("lungmask.utils")
+    lungmask = require_module("lungmask", "pip install 'covid-bert[lungmask]'")
+    utils = require_module("lungmask.utils", "pip install 'covid-bert[lungmask]'")
     network = _network().eval()
     inputs, _ = utils.preprocess(volume.array, resolution=[256, 256])
     with torch.inference_mode():
@@ -85,7 +85,7 @@ def test_cancel(volume: Volume, tmp_path: Path) -> None:
 
 
 def test_missing_weights(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("lungmask")
+    require_module("lungmask", "pip install 'covid-bert[lungmask]'")
     with pytest.raises(WeightsError) as given:
         segment_lungs(volume, "r231", weights_path=tmp_path / "none.pth")
     assert "covid-bert weights fetch lungmask-r231" in given.value.hint
@@ -97,7 +97,7 @@ def test_missing_weights(volume: Volume, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 broken"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_weights(volume: Volume, tmp_path: Path, content: bytes, suffix: str) -> None:
-    pytest.importorskip("lungmask")
+    require_module("lungmask", "pip install 'covid-bert[lungmask]'")
     path = tmp_path / f"damaged{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
@@ -106,7 +106,7 @@ def test_damaged_weights(volume: Volume, tmp_path: Path, content: bytes, suffix:
 
 
 def test_weights_of_another_network(volume: Volume, tmp_path: Path) -> None:
-    pytest.importorskip("lungmask")
+    require_module("lungmask", "pip install 'covid-bert[lungmask]'")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="does not fit"):
         segment_lungs(volume, "r231", weights_path=tmp_path / "other.pth")

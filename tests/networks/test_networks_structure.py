@@ -9,6 +9,7 @@ from torch import nn
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.networks.bert_pooling import BertPooling, UnbiasedLayerNorm
 from covid_bert.networks.classifiers import CLASS_NAMES, ClipNetwork, EmbeddingMlp, StudyNetwork
+from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.networks.r2plus1d import R2Plus1D
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.networks.unet import LungUNet
@@ -136,6 +137,22 @@ def test_mlp_does_not_depend_on_the_order_of_the_clips() -> None:
     with torch.no_grad():
         assert torch.allclose(mlp(embeddings), mlp(embeddings.flip(0)), atol=1e-6)
     assert mlp(embeddings[:1]).shape == (2,)
+
+
+def test_folded_batch_norms_change_nothing_but_the_time() -> None:
+    trunk = R2Plus1D((1, 1, 2, 1), (8, 8, 16, 32)).eval()
+    for module in trunk.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+            nn.init.normal_(module.running_mean, 0, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    clips = torch.randn(1, 3, 16, 48, 48)
+    with torch.no_grad():
+        expected = trunk(clips)
+        folded = fuse_batch_norms(trunk)(clips)
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in trunk.modules())
+    assert torch.allclose(folded, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_lung_unet_keeps_the_grid_and_its_published_size() -> None:

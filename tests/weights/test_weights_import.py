@@ -18,6 +18,7 @@ from covid_bert.weights.layouts import LUNGMASK_R231, expected_shapes
 from covid_bert.weights.registry import Role
 from covid_bert.weights.store import live, load_into, publish
 from covid_bert.weights.untrained import untrained
+from needed import require_module
 
 
 def assert_same(state: dict[str, torch.Tensor], module: torch.nn.Module) -> None:
@@ -80,7 +81,7 @@ def test_a_trunk_with_its_classifier_for_videos_becomes_a_trunk(architecture, tm
 
 
 def test_lungmasks_checkpoint_is_stored_as_it_is(tmp_path: Path):
-    resunet = pytest.importorskip("lungmask.resunet")
+    resunet = require_module("lungmask.resunet", "pip install 'covid-bert[lungmask]'")
     module = resunet.UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
     state = module.state_dict()
     assert expected_shapes(LUNGMASK_R231) == {key: tuple(value.shape) for key, value in state.items()}

@@ -114,7 +114,7 @@ def phase_sets(slices: int, length: int = CLIP_LENGTH, sets: int | None = None) 
     return [np.floor((order + (index + 0.5) / count) * slices / length).astype(np.int64) for index in range(count)]
 
 
-def segment_starts(embeddings: int, segments: int = 16) -> Positions:
+def segment_pick(embeddings: int, segments: int = 16) -> Positions:
     """Which embedding stands for each segment, as published: the first of each of `segments` even bins.
 
     Parameters

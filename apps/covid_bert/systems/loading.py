@@ -10,6 +10,8 @@ from torch import nn
 
 from covid_bert.errors import ParameterError
 from covid_bert.networks.architectures import ARCHITECTURES
+from covid_bert.networks.classifiers import ClipNetwork
+from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.systems.configuration import Part, Precision
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Manifest
@@ -26,7 +28,7 @@ class LoadedNetwork:
     Parameters
     ----------
     module
-        In eval mode on `device`; the trunk in `trunk_dtype` with channels last where that is bfloat16.
+        In eval mode on `device`, batch norms folded; the trunk in `trunk_dtype`, with channels last if bfloat16.
     identity
         Of its weights.
     manifest
@@ -129,7 +131,8 @@ def _load(part: Part, installed: InstalledWeights | None, device: torch.device, 
         module = module.to_empty(device="cpu").eval()
         identity = load_into(module, part.weights, installed.version, architecture=part.architecture)
     module = module.to(device).requires_grad_(False)
-    trunk = getattr(module, "trunk", None)
-    if trunk is not None and dtype is torch.bfloat16:
-        trunk.to(dtype=dtype, memory_format=torch.channels_last_3d)
+    if isinstance(module, ClipNetwork):
+        fuse_batch_norms(module.trunk)
+        if dtype is torch.bfloat16:
+            module.trunk.to(dtype=dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return LoadedNetwork(module, identity, manifest, device, dtype)

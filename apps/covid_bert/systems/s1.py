@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covid_bert.clips.sampling import SLICE_CHOICES, Positions, centre_out, segment_bins, segment_starts
+from covid_bert.clips.sampling import SLICE_CHOICES, Positions, centre_out, segment_bins, segment_pick
 from covid_bert.clips.stack import ClipStack
 from covid_bert.networks.classifiers import StudyNetwork
 from covid_bert.progress import Progress
@@ -91,7 +91,7 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
         """Tokens (1, segments, channels), their validity (1, segments), and the windows of each segment."""
         segments = self.configuration.segments
         if self.configuration.segment_mode == "pick":
-            picked = segment_starts(len(embeddings), segments)
+            picked = segment_pick(len(embeddings), segments)
             return (
                 embeddings[picked][None],
                 torch.ones(1, segments, dtype=torch.bool),
