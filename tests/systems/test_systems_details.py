@@ -166,6 +166,7 @@ def test_an_untrained_part_that_does_not_decide_does_not_taint_the_score(phantom
         "mlp": "untrained",
     }
     assert result.untrained_weights == ["s2-embedding-mlp"]
+    assert result.stages_agree is None, "an untrained stage has no opinion"
     published = create("s2", "published", device="cpu").classify(phantom.volume, phantom.lungs).result
     assert published.weights_state.value == "untrained"
 

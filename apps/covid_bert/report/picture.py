@@ -177,7 +177,8 @@ def _card(axes: Axes, result: StudyResult) -> None:
     lines = [answer]
     for stage in result.stages:
         scores = ", ".join(f"{name} {score:.3f}" for name, score in stage.scores.items())
-        lines.append(f"    {stage.description}: {scores}")
+        tag = "" if stage.weights_state is WeightsState.TRAINED else f" ({stage.weights_state.value})"
+        lines.append(f"    {stage.description}: {scores}{tag}")
     if result.stages_agree is not None:
         lines.append(f"    The stages {'agree' if result.stages_agree else 'DISAGREE'}.")
     lungs = result.lungs

@@ -17,6 +17,7 @@ from covid_bert.systems.result import (
     CalibratedProbability,
     LungMeasurement,
     SliceEvidence,
+    StageScore,
     StudyDescription,
     WeightsState,
 )
@@ -39,6 +40,12 @@ def weights_state(networks: list[LoadedNetwork]) -> WeightsState:
     if any(network.identity.demonstration for network in networks):
         return WeightsState.DEMONSTRATION
     return WeightsState.TRAINED
+
+
+def stages_agree(stages: list[StageScore], state: WeightsState) -> bool | None:
+    """Whether the stages name one class; None if fewer than two have weights as trained as the final score's."""
+    winners = [max(stage.scores, key=stage.scores.__getitem__) for stage in stages if stage.weights_state is state]
+    return len(set(winners)) == 1 if len(winners) > 1 else None
 
 
 def weights_warnings(state: WeightsState) -> list[str]:

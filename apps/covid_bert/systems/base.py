@@ -30,6 +30,7 @@ from covid_bert.systems.assemble import (
     named,
     predict,
     slice_evidence,
+    stages_agree,
     weights_state,
     weights_warnings,
 )
@@ -161,7 +162,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             for network in networks.values():
                 check_contract(network, self.configuration)
         with progress.stage("slices"):
-            indices = _kept_slices(volume, lungs, self.configuration)
+            indices = _kept_slices(volume, lungs, self.configuration, progress)
             stack = ClipStack.prepare(
                 volume,
                 lungs,
@@ -197,7 +198,6 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         state = weights_state(deciding)
         scores = named(outcome.scores)
         calibrated, calibration_warnings = calibrate(outcome.scores, deciding)
-        winners = {max(stage.scores, key=stage.scores.__getitem__) for stage in outcome.stages}
         return StudyResult(
             study=describe(volume),
             weights_state=state,
@@ -208,7 +208,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             predicted_class=predict(scores, calibrated),
             calibrated_probability=calibrated,
             stages=outcome.stages,
-            stages_agree=len(winners) == 1 if len(outcome.stages) > 1 else None,
+            stages_agree=stages_agree(outcome.stages, state),
             windows=[
                 WindowScore(
                     kind=kind, slice_indices=[int(index) for index in stack.indices[clip]], scores=named(clip_scores)
@@ -256,16 +256,18 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         """Roles of the networks behind the final score; the last one's weights carry its calibration."""
 
 
-def _kept_slices(volume: Volume, lungs: LungMask, configuration: SystemConfiguration) -> npt.NDArray[np.int64]:
+def _kept_slices(
+    volume: Volume, lungs: LungMask, configuration: SystemConfiguration, progress: Progress
+) -> npt.NDArray[np.int64]:
     """Choose the open-lung range: the published rules by dark pixels inside the body, the corrected one by the mask."""
     rule = configuration.open_lungs
     if not rule.startswith("published"):
         return open_lung_slices(lungs, rule=rule)
     # A slice at a time: a long study in gray levels would be another large array.
-    shares = [
-        published_dark_share(gray8_slices(volume, configuration.window, np.array([index])))[0]
-        for index in range(volume.shape[0])
-    ]
+    shares = []
+    for index in range(volume.shape[0]):
+        progress.update("slices", 0.0)
+        shares.append(published_dark_share(gray8_slices(volume, configuration.window, np.array([index])))[0])
     return open_lung_slices(np.array(shares), rule=rule)
 
 

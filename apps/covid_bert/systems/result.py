@@ -141,7 +141,9 @@ class StudyResult(_Frozen):
     predicted_class: str = Field(description="Class with the largest score (at the operating point, if there is one).")
     calibrated_probability: CalibratedProbability | None
     stages: list[StageScore]
-    stages_agree: bool | None = Field(description="Whether all stages name the same class; null for a single stage.")
+    stages_agree: bool | None = Field(
+        description="Whether the stages name the same class; null for a single stage, or one with less trained weights."
+    )
     windows: list[WindowScore]
     slice_evidence: list[SliceEvidence]
     segments: list[SegmentAttention]
