@@ -31,6 +31,9 @@ weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.
 app.add_typer(weights_app, name="weights")
 
 
+INTERRUPTED = 130
+
+
 class SystemName(str, Enum):
     """Systems that can be asked for; a test holds them equal to the registry."""
 
@@ -238,6 +241,11 @@ def main() -> None:
         if error.hint:
             typer.echo(error.hint, err=True)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        # Ctrl-C outside of a batch, which has a sentence of its own, ends in silence otherwise.
+        if end.code == INTERRUPTED:
+            typer.echo("Cancelled.", err=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 
@@ -50,13 +50,20 @@ class CovidBertApp(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a model on a study of the datastore, of a session or uploaded with the request; on no other path."""
-        image = request.get("image")
-        if isinstance(image, str) and image and Path(image).exists():
-            # MONAI Label takes whatever exists for a path, even an id that happens to be a file in its folder.
-            known = (datastore or self.datastore()).get_image_uri(image)
-            if known or not self._may_be_read(Path(image).resolve()):
-                request = {**request, "image": known}
-        return super().infer(request, datastore)
+        image, store = request.get("image"), datastore or self.datastore()
+        if not isinstance(image, str) or not image or not _exists(image):
+            return super().infer(request, datastore)
+        # MONAI Label takes whatever exists for a path, even an id that happens to be a file in its working directory.
+        known = store.get_image_uri(image)
+        if not known:
+            allowed = self._may_be_read(Path(image).resolve())
+            return super().infer(request if allowed else {**request, "image": ""}, datastore)
+        reply = super().infer({**request, "image": known}, datastore)
+        if request.get("save_label") and reply["file"]:
+            tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
+            information = {"model": request.get("model"), "params": reply["params"]}
+            reply["label"] = store.save_label(image, reply["file"], tag, information)
+        return reply
 
     def _may_be_read(self, path: Path) -> bool:
         uploads = Path(tempfile.gettempdir()).resolve()
@@ -82,3 +89,10 @@ class CovidBertApp(MONAILabelApp):
     def info(self) -> dict[str, Any]:
         """MONAI Label's description of the app, with the line that every screen shows."""
         return {**super().info(), "research_use_only": RESEARCH_USE_ONLY}
+
+
+def _exists(image: str) -> bool:
+    try:
+        return Path(image).exists()
+    except (OSError, ValueError):
+        return False  # too long for a path, or with characters that none has

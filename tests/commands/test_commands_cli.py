@@ -199,6 +199,9 @@ def test_a_changed_voxel_file_behind_a_header_is_noticed(tmp_path, phantom) -> N
     os.utime(voxels, ns=(1, 1))
     _, shown = run("segment", tmp_path / "chest.mhd", "--out", tmp_path / "out")
     assert "skipped" not in shown
+    for expected in (False, True):
+        _, shown = run("segment", tmp_path / "chest.mhd", "--out", tmp_path)
+        assert ("skipped" in shown) is expected, "results beside the header are not taken for its voxels"
 
 
 def test_results_are_not_written_into_a_study(tmp_path, phantom, monkeypatch) -> None:

@@ -113,6 +113,11 @@ def test_uploads_are_gone_after_success_and_after_failure(server, client) -> Non
         ("image=lung1&output=image", '{"reply_image": "none"}'),
         ("image=lung1&output=dicom_seg", "{}"),
         ("image=lung1", '{"device": "abacus"}'),
+        ("image=lung1", '{"timeout": "soon"}'),
+        ("image=lung1", '{"timeout": -1}'),
+        ("image=lung1", '{"save_label": true, "label_tag": 5}'),
+        ("image=lung1", '{"model": [1]}'),
+        (f"image={'x' * 3000}", "{}"),
         ("image=lung1", '{"image": "/etc/hosts"}'),
     ],
 )
@@ -195,6 +200,24 @@ def test_studies_asked_for_together_are_all_answered(server, tmp_path) -> None:
     for thread in threads:
         thread.join()
     assert replies == [replies[0]] * 3
+
+
+def test_batch_inference_runs_in_the_background_and_keeps_its_labels(server) -> None:
+    sent = requests.post(f"{server.url}/batch/infer/lungs", json={"images": ["lung1", "broken"]}, timeout=30)
+    assert sent.status_code == 200
+    deadline = time.monotonic() + 150
+    while (status := requests.get(f"{server.url}/batch/infer/", timeout=30).json()["status"]) != "DONE":
+        assert status in {"SUBMITTED", "PENDING", "RUNNING"}, server.log.read_text()[-2000:]
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    assert list((server.studies / "labels" / "original").glob("lung1*"))
+
+
+def test_label_tags_from_clients_cannot_leave_the_studies(server) -> None:
+    files = {"params": (None, "{}"), "label": ("l.nrrd", b"x")}
+    url = f"{server.url}/datastore/label?image=lung1&tag=../../evil"
+    assert requests.put(url, files=files, timeout=30).status_code == 422
+    assert not (server.studies.parent / "evil").exists()
 
 
 def test_log_names_no_study(server, client) -> None:

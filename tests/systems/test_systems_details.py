@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -96,6 +97,25 @@ def test_a_pointer_that_moves_while_weights_load_cannot_mix_versions(phantom, mo
     publish("baseline-slice-network", "v001")
     third = create("baseline", device="cpu").classify(phantom.volume, phantom.lungs).result
     assert third.class_scores == first.class_scores != second.class_scores
+
+
+def test_a_version_name_that_is_used_again_is_other_weights(phantom) -> None:
+    install("baseline-slice-network", "efficientnet-b3", Role.SLICE_NETWORK, seed=1)
+    first = create("baseline", device="cpu").classify(phantom.volume, phantom.lungs).result
+    shutil.rmtree(live("baseline-slice-network").path.parents[1])
+    install("baseline-slice-network", "efficientnet-b3", Role.SLICE_NETWORK, seed=2)
+    second = create("baseline", device="cpu").classify(phantom.volume, phantom.lungs).result
+    assert [item.version for item in first.provenance.weights] == [item.version for item in second.provenance.weights]
+    assert first.class_scores != second.class_scores
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../other", b"v1"])
+def test_a_damaged_pointer_is_a_sentence(phantom, content: bytes) -> None:
+    install("baseline-slice-network", "efficientnet-b3", Role.SLICE_NETWORK)
+    (live("baseline-slice-network").path.parents[1] / "live").write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        create("baseline", device="cpu").classify(phantom.volume, phantom.lungs)
+    assert "weights publish" in caught.value.hint
 
 
 def test_two_studies_at_once_give_what_each_gives_alone(phantom) -> None:

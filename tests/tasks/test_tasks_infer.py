@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
+from covid_bert.errors import ParameterError
 from covid_bert.lungs import METHODS
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
@@ -147,7 +148,25 @@ def test_paths_outside_the_studies_are_not_read(app, phantom, tmp_path) -> None:
 def test_an_id_that_is_also_a_file_in_the_servers_folder_is_the_study(app, tmp_path, monkeypatch) -> None:
     (tmp_path / "chest").write_text("not the study")
     monkeypatch.chdir(tmp_path)
-    assert infer(app, "lungs", "chest")["params"]["lung_volume_ml"]["total"] > 1000
+    reply = infer(app, "lungs", "chest", save_label=True, label_tag="original")
+    assert reply["params"]["lung_volume_ml"]["total"] > 1000
+    assert reply["label"] == "chest"
+    assert app.datastore().get_label_by_image_id("chest", "original") == "chest"
+
+
+@pytest.mark.parametrize("tag", ["../../evil", "/tmp/evil", ".hidden", "", None, 5, "a" * 100])
+def test_labels_stay_in_their_folder(app, studies, tmp_path, tag) -> None:
+    before = sorted(studies.parent.rglob("*"))
+    with pytest.raises(ParameterError):
+        app.datastore().save_label("chest", str(studies / "chest.nii.gz"), tag, {})
+    assert sorted(studies.parent.rglob("*")) == before
+
+
+def test_an_id_that_no_path_can_be_is_unknown(app) -> None:
+    for image in ("x" * 3000, "a\0b"):
+        with pytest.raises(HTTPException) as caught:
+            infer(app, "lungs", image)
+        assert caught.value.status_code == 404
 
 
 def test_cuda_by_habit_is_whatever_there_is(app) -> None:

@@ -147,3 +147,7 @@ def test_a_pipe_in_a_folder_is_passed_over(tmp_path):
     os.mkfifo(folder / "pipe.png")
     with pytest.raises(NotFoundError):
         read(folder)
+    for name in ("study.nii.gz", "study.nrrd", "study.zip", "study.dcm"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UnreadableFileError):
+            read(tmp_path / name)

@@ -136,13 +136,13 @@ def outcome(result: StudyResult) -> str:
 
 def _lungs_version(method: str) -> str:
     installed = live(WEIGHTS_NAME) if method == METHOD else None
-    return f"{method}@{installed.version}" if installed else method
+    return f"{method}@{installed.sha256[:12]}" if installed else method
 
 
 def _weights_versions(system: str, configuration: str) -> str:
     parts = SYSTEMS[system].configurations[configuration].parts.values()
     installed = [(part.weights, live(part.weights)) for part in parts]
-    return system + ":" + ",".join(f"{name}@{item.version if item else 'untrained'}" for name, item in installed)
+    return system + ":" + ",".join(f"{name}@{item.sha256[:12] if item else 'untrained'}" for name, item in installed)
 
 
 def _finish(entries: list[dict[str, Any]], out: Path, report: Path | None, console: Console) -> None:

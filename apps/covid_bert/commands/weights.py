@@ -69,7 +69,7 @@ def verify(console: Console) -> None:
     with Bars(console=console, transient=True) as bars:
         findings = verify_installed(_progress(bars, "verify"))
     for finding in findings:
-        console.print(f"[red]{finding.name} {finding.version}: {finding.message}[/red]", highlight=False)
+        console.print(f"[red]{finding.message}[/red]", highlight=False)
     if findings:
         raise WeightsError(
             f"{len(findings)} things are wrong with the installed weights.", "Import or fetch them again."

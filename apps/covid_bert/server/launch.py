@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -53,7 +52,6 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
         raise ParameterError(
             f"The folder {studies.name} cannot be used: {error.strerror}.", "Choose another."
         ) from error
-    origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     temporary = own_temporary_folder()
     tempfile.tempdir = str(temporary)
     os.environ.update(
@@ -63,8 +61,8 @@ def prepare(studies: Path, *, host: str, port: int) -> None:
         MONAI_LABEL_APP_DIR=str(APP_DIRECTORY),
         MONAI_LABEL_STUDIES=str(studies.resolve()),
         MONAI_LABEL_SERVER_PORT=str(port),
-        # MONAI Label's default lets every web page read replies; `guard` also refuses their requests.
-        MONAI_LABEL_CORS_ORIGINS=json.dumps([origin]),
+        # MONAI Label's jobs in child processes read this variable without a default.
+        PYTHONPATH=os.environ.get("PYTHONPATH", ""),
         # One inference at a time, the others wait their turn: two would only share processor and memory.
         MONAI_LABEL_INFER_CONCURRENCY="1",
         MONAI_LABEL_INFER_TIMEOUT="7200",

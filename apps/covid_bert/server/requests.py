@@ -10,6 +10,14 @@ from monailabel.interfaces.datastore import Datastore
 
 from covid_bert.errors import ParameterError
 
+SHORTEST_TIMEOUT = 1.0
+LONGEST_NAME = 200
+_KINDS: dict[str, tuple[type, str]] = {
+    "model": (str, "text"),
+    "image": (str, "text"),
+    "label_tag": (str, "text"),
+    "save_label": (bool, "true or false"),
+}
 _OUTPUTS = "Ask for output=json, output=image or output=all."
 
 
@@ -20,6 +28,7 @@ def check_infer_request(
     session_id: str = "",
     params: str = "{}",
     file: Any = None,
+    label: Any = None,
     output: Any = None,
     **_: Any,
 ) -> None:
@@ -29,7 +38,7 @@ def check_infer_request(
     ----------
     datastore
         The server's studies.
-    image, session_id, params, file, output
+    image, session_id, params, file, label, output
         As in MONAI Label's ``POST /infer/{model}``.
 
     Raises
@@ -47,6 +56,16 @@ def check_infer_request(
         ) from error
     if not isinstance(parameters, dict):
         raise ParameterError("The field params is not a JSON object.", 'Give an object, for example {"system": "s1"}.')
+    for key, (kind, what) in _KINDS.items():
+        if not isinstance(parameters.get(key, kind()), kind):
+            raise ParameterError(f"The parameter {key} is not {what}.", "Leave it out.")
+    timeout = parameters.get("timeout", SHORTEST_TIMEOUT)
+    if not isinstance(timeout, int | float) or timeout < SHORTEST_TIMEOUT:
+        raise ParameterError("The timeout is too short.", f"Give at least {SHORTEST_TIMEOUT} seconds, or leave it out.")
+    if label is not None:
+        raise ParameterError("These models take no label with a request.", "Leave the field label out.")
+    if file is not None and len(file.filename or "") > LONGEST_NAME:
+        raise ParameterError("The name of the uploaded file is too long.", "Give it a short one.")
     wanted = getattr(output, "value", output)
     if wanted == "image" and parameters.get("reply_image") == "none":
         raise ParameterError("The request asks for an image and for none.", _OUTPUTS)

@@ -48,12 +48,20 @@ def stages_agree(stages: list[StageScore], state: WeightsState) -> bool | None:
     return len(set(winners)) == 1 if len(winners) > 1 else None
 
 
-def weights_warnings(state: WeightsState) -> list[str]:
-    """Sentences that must stand wherever a result of such weights is shown."""
+def weights_warnings(state: WeightsState, missing: list[str]) -> list[str]:
+    """Sentences that must stand wherever a result of such weights is shown.
+
+    Parameters
+    ----------
+    state
+        Of the networks behind the final score.
+    missing
+        Weights that are not installed, by name.
+    """
     if state is WeightsState.UNTRAINED:
         return [
-            "UNTRAINED NETWORK: no trained weights are installed, so the scores come from random numbers and say "
-            "nothing about the patient. `covid-bert weights list` shows what can be installed."
+            f"UNTRAINED NETWORK: weights are not installed ({', '.join(missing)}), so the scores come from random "
+            "numbers and say nothing about the patient. `covid-bert weights list` shows what can be installed."
         ]
     if state is WeightsState.DEMONSTRATION:
         return ["DEMONSTRATION MODEL: trained to show the program, not on patients; do not read the scores."]

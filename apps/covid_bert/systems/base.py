@@ -196,14 +196,15 @@ class ClassificationSystem(ABC, Generic[Configuration]):
     ) -> StudyResult:
         deciding = [networks[part] for part in self.decisive_parts]
         state = weights_state(deciding)
+        untrained = [
+            part.weights for role, part in self.configuration.parts.items() if not networks[role].identity.trained
+        ]
         scores = named(outcome.scores)
         calibrated, calibration_warnings = calibrate(outcome.scores, deciding)
         return StudyResult(
             study=describe(volume),
             weights_state=state,
-            untrained_weights=[
-                part.weights for role, part in self.configuration.parts.items() if not networks[role].identity.trained
-            ],
+            untrained_weights=untrained,
             class_scores=scores,
             predicted_class=predict(scores, calibrated),
             calibrated_probability=calibrated,
@@ -225,7 +226,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 *volume.warnings,
                 *lungs.warnings,
                 *crop_warnings(lungs, stack.indices, self._seen_share),
-                *weights_warnings(state),
+                *weights_warnings(state, untrained),
                 *calibration_warnings,
             ],
             provenance=Provenance(

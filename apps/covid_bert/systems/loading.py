@@ -44,7 +44,7 @@ class LoadedNetwork:
     trunk_dtype: torch.dtype
 
 
-# By part, device and precision: the version and its network.
+# By part, device and precision: the SHA-256 of the weights (a version name may be used again) and their network.
 _cache: dict[tuple[Part, torch.device, torch.dtype], tuple[str | None, LoadedNetwork]] = {}
 _lock = threading.Lock()
 
@@ -105,12 +105,12 @@ def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> Loaded
     with _lock:
         # Asked once: the pointer may move at any moment, and key, manifest and tensors must be of one version.
         installed = live(part.weights)
-        version = installed.version if installed is not None else None
+        content = installed.sha256 if installed is not None else None
         place = (part, device, dtype)
         kept = _cache.get(place)
-        if kept is None or kept[0] != version:
+        if kept is None or kept[0] != content:
             # The version before is replaced, so that a server does not gather versions in memory.
-            kept = _cache[place] = (version, _load(part, installed, device, dtype))
+            kept = _cache[place] = (content, _load(part, installed, device, dtype))
         return kept[1]
 
 

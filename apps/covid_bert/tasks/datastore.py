@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from monailabel.datastore.local import LocalDatastore
+
+from covid_bert.errors import ParameterError
 
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = ("*.nii.gz", "*.nii", "*.nrrd", "*.nhdr", "*.mha", "*.mhd", "*.zip")
 # Folders are only looked into until a file turns up; this bounds the walk through empty ones.
 _LOOKED_AT = 10_000
+_TAG = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 class StudyDatastore(LocalDatastore):
@@ -32,6 +37,21 @@ class StudyDatastore(LocalDatastore):
 
     def __init__(self, path: str, *, auto_reload: bool = True, read_only: bool = False) -> None:
         super().__init__(path, extensions=EXTENSIONS, auto_reload=auto_reload, read_only=read_only)
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Keep a label under a tag, which becomes the name of a folder.
+
+        Raises
+        ------
+        ParameterError
+            If the tag is not a plain name.
+        """
+        tag = getattr(label_tag, "value", label_tag)
+        if not isinstance(tag, str) or re.fullmatch(_TAG, tag) is None:
+            raise ParameterError(
+                "That is not a tag for labels.", "Use final, original, or letters, digits, '_' and '-'."
+            )
+        return str(super().save_label(image_id, label_filename, tag, label_info))
 
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
         files = {name: name for name in super()._list_files(path, patterns) if (Path(path) / name).is_file()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -70,7 +71,7 @@ class StudyTask(InferTask):
         """
         try:
             parameters = InferParameters.of_request(request, self.parameters)
-            if not parameters.image or not Path(parameters.image).exists():
+            if not parameters.image or not os.path.exists(parameters.image):  # noqa: PTH110 - false for any odd name
                 raise NotFoundError("The server has no study with that id.", "Ask for the list with GET /datastore/.")
             progress = Progress()
             with progress.stage("reading"):

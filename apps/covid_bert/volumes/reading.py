@@ -75,6 +75,8 @@ def _read(path: Path, series: str | None) -> Volume:
     name = path.name.lower()
     if path.is_dir():
         return _read_folder(path, series)
+    if not path.is_file():
+        raise UnreadableFileError(f"'{path.name}' is neither a file nor a folder.", f"Give {FORMATS}.")
     if name.endswith(".zip"):
         with unpacked(path) as folder:
             volume = _read_folder(folder, series)

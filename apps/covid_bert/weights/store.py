@@ -105,11 +105,24 @@ def list_versions(name: str) -> list[str]:
 
 
 def live_version(name: str) -> str | None:
-    """The version that the pointer of `name` names, or None; it need not exist."""
+    """The version that the pointer of `name` names, or None; it need not exist.
+
+    Raises
+    ------
+    WeightsError
+        If the pointer is damaged.
+    """
     try:
-        return (weights_root() / check_name(name) / POINTER_FILE).read_text(encoding="utf-8").strip()
+        content = (weights_root() / check_name(name) / POINTER_FILE).read_bytes().strip()
     except FileNotFoundError:
         return None
+    version = content.decode("ascii", errors="replace")
+    if _VERSION.fullmatch(version) is None:
+        raise WeightsError(
+            f"The pointer to the live version of {name} is damaged.",
+            f"Run `covid-bert weights publish {name} VERSION` with one of: {', '.join(list_versions(name)) or 'none'}.",
+        )
+    return version
 
 
 def live(name: str) -> InstalledWeights | None:
