@@ -206,10 +206,6 @@ class Batch:
             return entry
         except CovidBertError:
             raise
-        except KeyboardInterrupt:
-            raise CancelledError(
-                "The run was cancelled.", "Finished studies are kept; give the command again to go on."
-            ) from None
         except OSError as error:
             raise OutputError(
                 f"A file could not be read or written: {error.strerror or type(error).__name__}.",
@@ -243,6 +239,10 @@ class Batch:
                 if _LEFTOVER.fullmatch(path.name):
                     path.unlink(missing_ok=True)
             yield
+        except KeyboardInterrupt:
+            raise CancelledError(
+                "The run was cancelled.", "Finished studies are kept; give the command again to go on."
+            ) from None
         finally:
             (self.out / LOCK_FILE).unlink(missing_ok=True)
             lock.release()
