@@ -8,7 +8,7 @@ import pytest
 
 from needed import REPOSITORY
 
-pytest_plugins = ["small_networks"]
+pytest_plugins = ["lesion_networks", "small_networks"]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,10 @@ from covid_bert.systems.result import StudyResult
 
 PACKAGE = Path(__file__).resolve().parent.parent / "apps" / "covid_bert"
 DOCS = PACKAGE.parent.parent / "docs"
-FLOW = ["volumes", "networks", "weights", "lungs", "phantom", "clips", "systems", "report"]
+FLOW = [
+    *("volumes", "networks", "weights", "segmentation", "lungs", "lesions", "phantom", "synthesis", "clips", "systems"),
+    *("report", "training", "evaluation"),
+]
 ENTRIES = ["tasks", "server", "commands", "main", "cli"]
 COMMON = {"errors", "files", "progress", "__init__"}
 MONAILABEL_USERS = {"tasks", "server", "main", "commands"}

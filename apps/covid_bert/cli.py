@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
+app.add_typer(evaluate_app, name="evaluate")
 
 
 INTERRUPTED = 130
@@ -52,8 +54,17 @@ class ConfigurationName(str, Enum):
 class LungsMethod(str, Enum):
     """Lung segmentation methods."""
 
+    AUTO = "auto"
+    UNET = "unet"
     MORPHOLOGICAL = "morphological"
     R231 = "r231"
+
+
+class Structure(str, Enum):
+    """What `segment` can draw."""
+
+    LUNGS = "lungs"
+    LESIONS = "lesions"
 
 
 class MaskSuffix(str, Enum):
@@ -83,12 +94,12 @@ def classify(
         ConfigurationName.CORRECTED
     ),
     out: Out = Path("results"),
-    lungs: Lungs = LungsMethod.MORPHOLOGICAL,
+    lungs: Lungs = LungsMethod.AUTO,
     device: Device = "auto",
     series: Series = None,
     report: Report = None,
 ) -> None:
-    """Classify studies: JSON, picture, lung mask and location map of each.
+    """Classify studies: JSON, picture, masks of lungs and lesions and location map of each.
 
     Finished studies are skipped when the command is given again; a bad study does not stop the others.
     """
@@ -112,20 +123,26 @@ def classify(
 @app.command()
 def segment(
     paths: Inputs,
+    structure: Annotated[Structure, typer.Option(help="lungs, or ground-glass and consolidation in them.")] = (
+        Structure.LUNGS
+    ),
     out: Out = Path("results"),
-    lungs: Lungs = LungsMethod.MORPHOLOGICAL,
+    lungs: Lungs = LungsMethod.AUTO,
+    device: Device = "auto",
     suffix: Annotated[MaskSuffix, typer.Option(help="Format of the masks.")] = MaskSuffix.NIFTI,
     series: Series = None,
     report: Report = None,
 ) -> None:
-    """Segment the lungs of studies: a mask on each study's own grid, and volumes."""
-    from covid_bert.commands.classify import segment as run
+    """Segment lungs or lesions of studies: a mask on each study's own grid, and volumes."""
+    from covid_bert.commands.segment import segment as run
 
     raise typer.Exit(
         run(
             paths,
+            structure.value,
             out=out,
             lungs_method=lungs.value,
+            device=device,
             suffix=suffix.value,
             series=series,
             report=report,
@@ -209,6 +226,19 @@ def weights_verify() -> None:
     from covid_bert.commands.weights import verify
 
     verify(_console())
+
+
+@evaluate_app.command("default")
+def evaluate_default(
+    data: Annotated[Path, typer.Option(help="Folder with the external data sets as subfolders.")],
+    out: Out = Path("evaluation"),
+    samples: Annotated[Path, typer.Option(help="The project's sample data.")] = Path("sample-data"),
+    card: Annotated[Path | None, typer.Option(help="Folder of the documentation: write the model card too.")] = None,
+) -> None:
+    """Measure the default model on external studies: one JSON file, pictures, and the model card."""
+    from covid_bert.commands.evaluate import evaluate_default as run
+
+    raise typer.Exit(run(data, out, samples, card, _console()))
 
 
 def _show_version(value: bool) -> None:

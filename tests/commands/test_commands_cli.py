@@ -24,14 +24,15 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from covid_bert import cli
-from covid_bert.commands import classify as classify_module
+from covid_bert import DEMONSTRATION_MODEL, cli
 from covid_bert.commands import demo as demo_module
+from covid_bert.commands import segment as segment_module
 from covid_bert.errors import CovidBertError, ServerError
 from covid_bert.lungs import segment_lungs
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
 from covid_bert.volumes import to_gray8
+from lesion_networks import install_lesion_weights
 from needed import require_module
 
 SECRET = "DOE^JANE"
@@ -68,6 +69,7 @@ def test_choices_are_those_of_the_registry() -> None:
     assert {name.value for name in cli.SystemName} == set(SYSTEMS)
     known = {configuration for entry in SYSTEMS.values() for configuration in entry.configurations}
     assert {name.value for name in cli.ConfigurationName} == known
+    assert {name.value for name in cli.Structure} == set(segment_module.STRUCTURES)
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -99,6 +101,63 @@ def test_classify_writes_everything_and_skips_what_is_done(chest, tmp_path, phan
     code, shown = run("classify", chest, "--system", "s1", "--system", "s2", "--out", out)
     assert "skipped" not in shown
     assert (out / f"{name}.s2-corrected.json").exists()
+
+
+@pytest.mark.usefixtures("small_networks", "lesions_by_density")
+def test_classify_writes_the_lesions_once_for_all_systems(chest, tmp_path, phantom) -> None:
+    out, name = tmp_path / "out", phantom.volume.identifier
+    options = ("--lungs", "morphological", "--system", "s2", "--system", "baseline", "--out", out)
+    code, shown = run("classify", chest, *options)
+    assert code == 0
+    assert shown.count(DEMONSTRATION_MODEL) == 1
+    labels = nibabel.load(out / f"{name}.lesions.nii.gz")
+    np.testing.assert_allclose(labels.affine, nibabel.load(chest).affine, atol=1e-4)
+    counts = np.bincount(np.asarray(labels.dataobj).ravel(), minlength=3) * phantom.volume.voxel_milliliters
+    for system in ("s2", "baseline"):
+        result = json.loads((out / f"{name}.{system}-corrected.json").read_text())
+        lesions = result["lesions"]
+        assert lesions["mask_file_name"] == f"{name}.lesions.nii.gz"
+        assert result["lungs"]["mask_file_name"] == f"{name}.lungs.nii.gz"
+        assert lesions["right_ground_glass_ml"] + lesions["left_ground_glass_ml"] == pytest.approx(counts[1])
+        assert lesions["right_consolidation_ml"] + lesions["left_consolidation_ml"] == pytest.approx(counts[2])
+        assert result["warnings"].count(DEMONSTRATION_MODEL) == 1
+    assert "skipped" in run("classify", chest, *options)[1]
+    install_lesion_weights(threshold=0.9)
+    assert "skipped" not in run("classify", chest, *options)[1], "other lesion weights, other results"
+
+
+@pytest.mark.usefixtures("small_networks", "lesions_by_density")
+def test_segment_lesions_writes_mask_numbers_and_the_word_of_demonstration(chest, tmp_path, phantom) -> None:
+    out, name = tmp_path / "out", phantom.volume.identifier
+    options = ("--structure", "lesions", "--lungs", "morphological", "--out", out, "--report", tmp_path / "run.json")
+    code, shown = run("segment", chest, *options)
+    assert code == 0
+    assert shown.count(DEMONSTRATION_MODEL) == 1
+    facts = json.loads((out / f"{name}.lesions.json").read_text())
+    labels = np.asarray(nibabel.load(out / facts["mask_file_name"]).dataobj)
+    assert facts["total_ml"] == pytest.approx(np.count_nonzero(labels) * phantom.volume.voxel_milliliters)
+    assert facts["labels"] == {"ground-glass": 1, "consolidation": 2}
+    assert facts["warnings"].count(DEMONSTRATION_MODEL) == 1
+    assert facts["weights_state"] == "demonstration"
+    assert f"lesions {facts['total_ml']:.0f} ml" in shown
+    assert json.loads((tmp_path / "run.json").read_text())["studies"][0]["weights"][-1]["name"] == "default-lesions"
+    code, shown = run("segment", chest, "--lungs", "morphological", "--out", out)
+    assert code == 0
+    assert DEMONSTRATION_MODEL not in shown, "no network took part"
+    assert {path.name for path in out.iterdir()} == {
+        "studies.json",
+        *(f"{name}.{structure}.{end}" for structure in ("lungs", "lesions") for end in ("nii.gz", "json")),
+    }
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_segment_lesions_without_weights_is_a_sentence_before_anything_is_computed(
+    chest, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(segment_module, "segment_lungs", None)
+    code, shown = run("segment", chest, "--structure", "lesions", "--out", tmp_path / "out")
+    assert code == 5
+    assert "default-lesions" in shown
 
 
 def test_one_bad_study_does_not_stop_the_others(chest, tmp_path) -> None:
@@ -246,13 +305,13 @@ def test_an_unexpected_fault_in_one_study_does_not_stop_the_others(chest, tmp_pa
     other = shutil.copy(chest, tmp_path / "other[1].nii.gz")
     calls = []
 
-    def sometimes(*arguments):
+    def sometimes(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 1:
             raise RuntimeError("something odd")
-        return segment_lungs(*arguments)
+        return segment_lungs(*arguments, **options)
 
-    monkeypatch.setattr(classify_module, "segment_lungs", sometimes)
+    monkeypatch.setattr(segment_module, "segment_lungs", sometimes)
     code, shown = run("segment", other, chest, "--out", tmp_path / "out")
     assert code == 10
     assert "internal" in shown
@@ -264,7 +323,7 @@ def test_a_full_disk_is_a_sentence(chest, tmp_path, monkeypatch) -> None:
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(classify_module, "write_atomically", full)
+    monkeypatch.setattr(segment_module, "write_atomically", full)
     code, shown = run("segment", chest, "--out", tmp_path / "out")
     assert code == 11
     assert "No space left" in shown

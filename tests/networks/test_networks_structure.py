@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.nets import BasicUNet
 from torch import nn
 
 from covid_bert.networks.architectures import ARCHITECTURES
@@ -11,6 +12,7 @@ from covid_bert.networks.bert_pooling import BertPooling, UnbiasedLayerNorm
 from covid_bert.networks.classifiers import CLASS_NAMES, ClipNetwork, EmbeddingMlp, StudyNetwork
 from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.networks.r2plus1d import R2Plus1D
+from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.networks.unet import LungUNet
 
@@ -152,6 +154,42 @@ def test_folded_batch_norms_change_nothing_but_the_time() -> None:
         expected = trunk(clips)
         folded = fuse_batch_norms(trunk)(clips)
     assert not any(isinstance(module, nn.BatchNorm3d) for module in trunk.modules())
+    assert torch.allclose(folded, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("features", [(16, 16, 32, 64, 128, 16), (8, 12, 24, 40, 64, 10)])
+def test_segmenters_are_the_published_unet_and_print_nothing(features, capsys) -> None:
+    network = SliceSegmenter(4, 3, features).eval()
+    assert capsys.readouterr().out == ""
+    act = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
+    reference = BasicUNet(2, 4, 3, features, act=act, norm="batch", bias=False).eval()
+    reference.load_state_dict(network.state_dict())
+    slabs = torch.randn(2, 4, 48, 32)
+    with torch.no_grad():
+        assert torch.equal(network(slabs), reference(slabs))
+
+
+@pytest.mark.parametrize(("architecture", "channels"), [("lung-segmenter", 3), ("lesion-segmenter", 4)])
+def test_segmenters_keep_the_grid_and_are_small(architecture, channels) -> None:
+    network = ARCHITECTURES[architecture]().eval()
+    with torch.no_grad():
+        assert network(torch.randn(1, channels, 48, 32)).shape == (1, 3, 48, 32)
+    assert parameters(network) < 2e6
+
+
+def test_folded_batch_norms_of_a_segmenter_change_nothing_but_the_time() -> None:
+    network = ARCHITECTURES["lesion-segmenter"]().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+            nn.init.normal_(module.running_mean, 0, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    slabs = torch.randn(2, 4, 64, 48)
+    with torch.no_grad():
+        expected = network(slabs)
+        folded = fuse_batch_norms(network)(slabs)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     assert torch.allclose(folded, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 

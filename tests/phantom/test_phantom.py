@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from covid_bert.errors import ParameterError
-from covid_bert.phantom import LESION_LABELS, PATTERNS, make
+from covid_bert.lesions import LESION_LABELS
+from covid_bert.phantom import PATTERNS, make
 from covid_bert.phantom.anatomy import Anatomy
 from covid_bert.volumes.orientation import to_native
 from covid_bert.volumes.volume import Unit

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.report import picture, study_picture
 from covid_bert.systems import create
 from covid_bert.systems.result import CalibratedProbability, WeightsState
@@ -72,9 +74,37 @@ def test_a_probability_is_shown_with_its_calibration(phantom, classification, tm
     assert "UNTRAINED NETWORK: the scores" not in text
 
 
+def test_lesions_are_drawn_and_said_by_side(phantom, lesions_by_density, tmp_path, words) -> None:
+    with_lesions = create("baseline", device="cpu").classify(phantom.volume, phantom.lungs)
+    study_picture(phantom.volume, with_lesions, tmp_path / "result.png")
+    text = "\n".join(words)
+    lesions = with_lesions.result.lesions
+    right = lesions.right_ground_glass_ml + lesions.right_consolidation_ml
+    assert f"right {right:.0f} ml ({lesions.right_share:.1%} of the lung" in text
+    assert text.count(DEMONSTRATION_MODEL) == 1, "in the band, and not again in the card"
+    assert "UNTRAINED NETWORK" in text, "of the score"
+    drawn = np.asarray(Image.open(tmp_path / "result.png").convert("RGB")).astype(int)
+    without = type(with_lesions)(
+        with_lesions.result.model_copy(update={"lesions": None}), with_lesions.lungs, with_lesions.location
+    )
+    study_picture(phantom.volume, without, tmp_path / "without.png")
+    plain = np.asarray(Image.open(tmp_path / "without.png").convert("RGB")).astype(int)
+    for colour in picture.LESION_COLOURS.values():
+        wanted = np.array(to_rgb(colour)) * 255
+        pure = [int((np.abs(image - wanted).max(-1) < 12).sum()) for image in (drawn, plain)]
+        assert pure[0] > pure[1] + 50
+
+
+def test_lesion_colours_differ_for_every_eye() -> None:
+    """Lightness, which no colour vision lacks, is far apart; so are the hues for the common deficiencies."""
+    glass, dense = (to_rgb(colour) for colour in picture.LESION_COLOURS.values())
+    lightness = [float(np.dot((0.2126, 0.7152, 0.0722), np.power(colour, 2.2))) for colour in (glass, dense)]
+    assert abs(lightness[0] - lightness[1]) > 0.3
+
+
 def test_the_patients_right_is_on_the_left(phantom, classification, monkeypatch, tmp_path) -> None:
     shown: list[np.ndarray] = []
-    monkeypatch.setattr(picture, "_show", lambda *given: shown.append(given[2]))
+    monkeypatch.setattr(picture, "_show", lambda *given: shown.append(given[2].lungs.array[given[3]]))
     study_picture(phantom.volume, classification, tmp_path / "result.png")
     for lungs in shown:
         right, left = (np.flatnonzero((lungs == side).any(0)).mean() for side in (1, 2))

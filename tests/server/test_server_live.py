@@ -42,7 +42,7 @@ def slicer_client(server, tmp_path):
 def test_stock_client_sees_the_app(client) -> None:
     info = client.info()
     assert info["name"] == "covid-bert"
-    assert {"lungs", "covid_s1", "covid_s2", "covid_baseline", "lungs_and_covid"} <= set(info["models"])
+    assert {"lungs", "lesions", "covid_s1", "covid_s2", "covid_baseline", "lungs_and_covid"} <= set(info["models"])
     assert set(client.datastore()["objects"]) == {"lung_dx_a0001", "zipped", "lung1", "broken"}
 
 
@@ -64,7 +64,7 @@ def test_real_dicom_study_is_segmented_and_classified(client, server, repository
 def test_slicer_modules_client_segments_submits_and_goes_on(slicer_client, server, tmp_path) -> None:
     info = slicer_client.info()
     segmentation = [name for name, model in info["models"].items() if model["type"] == "segmentation"]
-    assert set(segmentation) == {"lungs", "lungs_and_covid"}
+    assert set(segmentation) == {"lungs", "lesions", "lungs_and_covid"}
     sample = slicer_client.next_sample("first", {})
     assert sample["id"] in {"lung_dx_a0001", "zipped", "lung1", "broken"}
     # Exactly what the module's logic adds to a request.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.errors import WeightsError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.systems import create
@@ -56,7 +57,7 @@ def test_demonstration_weights_say_so(phantom) -> None:
     install("baseline-slice-network", "efficientnet-b3", Role.SLICE_NETWORK, demonstration=True)
     result = classify(phantom, "baseline")
     assert result.weights_state.value == "demonstration"
-    assert any("DEMONSTRATION" in warning for warning in result.warnings)
+    assert result.warnings.count(DEMONSTRATION_MODEL) == 1
 
 
 def test_a_probability_appears_only_with_its_calibration(phantom) -> None:

@@ -12,14 +12,18 @@ import nibabel
 import numpy as np
 import pytest
 from fastapi import HTTPException
+from PIL import Image
 
+from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.errors import ParameterError
-from covid_bert.lungs import METHODS
+from covid_bert.lungs import METHOD_CHOICES
+from covid_bert.lungs.mask import LungMask
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
 from covid_bert.tasks.datastore import StudyDatastore
 from covid_bert.tasks.parameters import InferParameters
-from covid_bert.volumes import read, read_mask
+from covid_bert.volumes import read, read_mask, to_gray8
+from lesion_networks import install_lesion_weights
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -50,7 +54,9 @@ def infer(app, model: str, image: str, **parameters):
 
 def test_app_offers_the_tasks_and_says_research_use_only(app) -> None:
     info = app.info()
-    assert set(info["models"]) == {"lungs", "lungs_and_covid", "covid_s1", "covid_s2", "covid_baseline"}
+    assert set(info["models"]) == {"lungs", "lesions", "lungs_and_covid", "covid_s1", "covid_s2", "covid_baseline"}
+    assert info["models"]["lesions"]["labels"] == {"ground-glass": 1, "consolidation": 2}
+    assert info["models"]["lungs_and_covid"]["labels"] == {"right lung": 1, "left lung": 2}
     assert info["labels"] == {"right lung": 1, "left lung": 2}
     assert "Research use only" in info["description"]
     assert all("Research use only" in model["description"] for model in info["models"].values())
@@ -78,6 +84,63 @@ def test_lungs_reply_with_a_mask_on_the_studys_own_grid(app, studies, phantom, i
     assert reply["params"]["label_names"] == {"right lung": 1, "left lung": 2}
     assert reply["params"]["lung_volume_ml"]["right"] > 500
     path.unlink()
+
+
+@pytest.mark.parametrize("image", ["chest", "chest2", "series.1.2.3", "zipped"])
+def test_lesions_reply_with_a_mask_on_the_studys_own_grid(app, image: str, lesions_by_density) -> None:
+    reply = infer(app, "lesions", image, lungs="morphological")
+    path, parameters = Path(reply["file"]), reply["params"]
+    source = read(app.datastore().get_image_uri(image))
+    mask = nibabel.load(path)
+    assert mask.shape == source.native.shape
+    np.testing.assert_allclose(mask.affine, source.native.affine, atol=1e-3)
+    labels = read_mask(path, source)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert parameters["label_names"] == {"ground-glass": 1, "consolidation": 2}
+    assert parameters["lesions"]["total_ml"] == pytest.approx(np.count_nonzero(labels) * source.voxel_milliliters)
+    assert parameters["warnings"].count(DEMONSTRATION_MODEL) == 1
+    assert parameters["weights"][-1]["name"] == "default-lesions"
+    assert "Research use only" in parameters["research_use_only"]
+    json.dumps(parameters)
+    path.unlink()
+
+
+def test_lesions_without_weights_or_with_an_unfit_study_are_typed_errors(app, studies, phantom) -> None:
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "lesions", "chest")
+    assert caught.value.status_code == 503
+    assert "default-lesions" in caught.value.detail["hint"]
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "covid_s1", "chest", reply_image="lesions")
+    assert caught.value.detail["code"] == "bad-weights"
+    folder = studies / "gray"
+    folder.mkdir()
+    middle = phantom.volume.shape[0] // 2
+    for number, plane in enumerate(to_gray8(phantom.volume.array[middle : middle + 3])):
+        Image.fromarray(plane).save(folder / f"{number}.png")
+    with pytest.raises(HTTPException) as caught:
+        infer(app, "lesions", str(folder))
+    assert caught.value.status_code == 422
+    assert "Hounsfield" in caught.value.detail["message"]
+
+
+def test_a_classification_can_come_with_the_lesions(app, lesions_by_density) -> None:
+    reply = infer(app, "covid_baseline", "chest", reply_image="lesions", lungs="morphological")
+    source = read(app.datastore().get_image_uri("chest"))
+    labels, found = read_mask(Path(reply["file"]), source), reply["params"]["result"]["lesions"]
+    assert reply["params"]["label_names"] == {"ground-glass": 1, "consolidation": 2}
+    assert found["total_ml"] == pytest.approx(np.count_nonzero(labels) * source.voxel_milliliters)
+    assert reply["params"]["result"]["warnings"].count(DEMONSTRATION_MODEL) == 1
+    Path(reply["file"]).unlink()
+
+
+def test_demonstration_lungs_say_so(app, phantom, monkeypatch) -> None:
+    weights = install_lesion_weights().identity
+    made = LungMask(phantom.lungs.array, "unet", weights=weights)
+    monkeypatch.setattr("covid_bert.tasks.infer.segment_lungs", lambda *_, **__: made)
+    parameters = infer(app, "lungs", "chest")["params"]
+    assert parameters["warnings"].count(DEMONSTRATION_MODEL) == 1
+    assert parameters["weights"] == [weights.model_dump(mode="json")]
 
 
 @pytest.mark.parametrize("model", ["covid_s1", "covid_s2", "covid_baseline"])
@@ -183,7 +246,7 @@ def test_replies_lie_where_only_this_user_may_look(app) -> None:
 def test_choices_that_clients_see_are_those_that_are_accepted() -> None:
     fields = InferParameters.model_fields
     assert set(get_args(fields["system"].annotation)) == set(SYSTEMS)
-    assert set(get_args(fields["lungs"].annotation)) == set(METHODS)
+    assert get_args(fields["lungs"].annotation) == METHOD_CHOICES
     known = {configuration for entry in SYSTEMS.values() for configuration in entry.configurations}
     assert set(get_args(fields["configuration"].annotation)) == known
 

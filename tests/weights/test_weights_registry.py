@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from covid_bert.errors import NotFoundError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.weights import importing
+from covid_bert.weights.files import sha256_of
+from covid_bert.weights.installing import add_version
 from covid_bert.weights.layouts import LUNGMASK_R231
+from covid_bert.weights.location import shipped_root
+from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import RegistryEntry, entries, entry
+from covid_bert.weights.untrained import untrained
+from covid_bert.weights.version_folder import MODEL_FILE, read_version
 
 
 @pytest.mark.parametrize("item", entries(), ids=lambda item: item.name)
@@ -28,9 +36,38 @@ def test_every_architecture_has_a_role():
 
 
 def test_checkpoints_without_public_address_claim_no_file():
-    private = [item for item in entries() if item.url is None]
+    private = [item for item in entries() if item.url is None and not (shipped_root() / item.name).is_dir()]
     assert {item.system for item in private} == {"S1", "S2", "any"}
     assert all(item.known_sha256 is None and item.bytes is None and item.file_name is None for item in private)
+
+
+def test_a_shipped_file_is_the_one_of_the_registry_and_of_its_manifest():
+    found = sorted(shipped_root().glob(f"*/v*/{MODEL_FILE}"))
+    for path in found:
+        check_shipped(path)
+    assert sum(path.stat().st_size for path in found) < 30e6
+
+
+def check_shipped(path: Path) -> None:
+    weights, item = read_version(path.parent), entry(path.parent.parent.name)
+    assert sha256_of(path) == weights.sha256 == item.sha256
+    assert path.stat().st_size == weights.manifest.bytes
+    assert weights.manifest.demonstration
+    assert (weights.manifest.architecture, weights.manifest.role) == (item.architecture, item.role)
+    assert weights.manifest.licence == item.licence
+
+
+def test_a_shipped_file_that_the_registry_does_not_know_is_noticed(monkeypatch, tmp_path):
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
+    item = entry("default-lungs")
+    provenance = Provenance(architecture=item.architecture, role=item.role, licence=item.licence, demonstration=True)
+    weights = add_version(item.name, untrained(item.architecture, 0)[0].state_dict(), provenance)
+    with pytest.raises(AssertionError):
+        check_shipped(weights.path)
+    monkeypatch.setitem(
+        check_shipped.__globals__, "entry", lambda _: item.model_copy(update={"sha256": weights.sha256})
+    )
+    check_shipped(weights.path)
 
 
 def test_unknown_names_are_answered_with_the_known_ones():

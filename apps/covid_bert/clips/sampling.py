@@ -142,6 +142,20 @@ def segment_bins(embeddings: int, segments: int = 16) -> list[Positions]:
     ]
 
 
+def thinned(indices: npt.NDArray[np.integer], spacing: float, step: float) -> Positions:
+    """Leave slices out, so that clips of thin and of thick slices reach about equally far.
+
+    Parameters
+    ----------
+    indices
+        Kept slices, ascending.
+    spacing, step
+        mm between neighbouring slices, and between those that are left; the slices stay if they lie further apart.
+    """
+    every = max(1, int(step / spacing + 0.01))
+    return np.asarray(indices[(len(indices) - 1) % every // 2 :: every], dtype=np.int64)
+
+
 def random_drop_or_repeat(slices: int, length: int, generator: np.random.Generator) -> Positions:
     """S2's training choice: drop random slices, or repeat random ones, until `length` are left, in order."""
     _check(slices, length)

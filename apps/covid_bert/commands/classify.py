@@ -1,26 +1,27 @@
-"""`covid-bert classify` and `covid-bert segment`."""
+"""`covid-bert classify`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert import DEMONSTRATION_MODEL, RESEARCH_USE_ONLY, __version__
 from covid_bert.commands.batch import Batch
 from covid_bert.commands.manifest import write_manifest
+from covid_bert.errors import WeightsError
 from covid_bert.files import write_atomically
-from covid_bert.lungs import segment_lungs
+from covid_bert.lesions import LESION_LABELS, segment_lesions
+from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
+from covid_bert.lungs import WEIGHTS_BY_METHOD, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS
-from covid_bert.lungs.measurements import measure_lungs
-from covid_bert.lungs.r231 import METHOD, WEIGHTS_NAME
 from covid_bert.progress import Progress
 from covid_bert.report import study_picture
 from covid_bert.systems import SYSTEMS, Classification, StudyResult, create
 from covid_bert.systems.assemble import FINDING
+from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume, write_map, write_mask
 from covid_bert.weights.store import live
@@ -38,7 +39,7 @@ def classify(
     report: Path | None,
     console: Console,
 ) -> int:
-    """Classify studies and write, for each, the lung mask, and for each system JSON, location map and picture.
+    """Classify studies and write, for each, lungs and lesions, and for each system JSON, location map and picture.
 
     Returns
     -------
@@ -49,13 +50,18 @@ def classify(
 
     def work(volume: Volume, progress: Progress) -> dict[str, Any]:
         with progress.stage("lungs"):
-            lungs = segment_lungs(volume, lungs_method, progress)
+            lungs = segment_lungs(volume, lungs_method, progress, device=device)
         name = volume.identifier
-        files = [write_mask(lungs.array, volume, out / f"{name}.lungs.nii.gz", names=LUNG_LABELS)]
-        scores = {}
+        with progress.stage("lesions"), memory_errors_explained():
+            lesions = segment_lesions(volume, lungs, progress, device=device)
+        masks = {"lungs": write_mask(lungs.array, volume, out / f"{name}.lungs.nii.gz", names=LUNG_LABELS)}
+        if lesions is not None:
+            path = out / f"{name}.lesions.nii.gz"
+            masks["lesions"] = write_mask(lesions.array, volume, path, names=LESION_LABELS)
+        files, scores = list(masks.values()), {}
         for system in made:
-            classification = system.classify(volume, lungs, progress=progress.continued())
-            files += write_classification(volume, classification, out, f"{name}.{system.NAME}-{configuration}")
+            classification = system.classify(volume, lungs, lesions, progress=progress.continued())
+            files += write_classification(volume, classification, masks, out, f"{name}.{system.NAME}-{configuration}")
             scores[system.NAME] = classification.result
         return {
             "files": [file.name for file in files],
@@ -64,60 +70,30 @@ def classify(
             "outcome": "; ".join(f"{key}: {outcome(result)}" for key, result in scores.items()),
         }
 
-    versions = [_weights_versions(name, configuration) for name in systems]
-    settings = f"{__version__} {configuration} {_lungs_version(lungs_method)} {' '.join(versions)} {series or ''}"
+    versions = [
+        lungs_version(lungs_method),
+        lesions_version(),
+        *(_weights_versions(it, configuration) for it in systems),
+    ]
+    settings = f"{__version__} {configuration} {' '.join(versions)} {series or ''}"
     code, entries = Batch(out, settings, series, console).run(inputs, work)
-    _finish(entries, out, report, console)
+    finish(entries, out, report, console)
     return code
 
 
-def segment(
-    inputs: list[Path], *, out: Path, lungs_method: str, suffix: str, series: str | None, report: Path | None,
-    console: Console,
-) -> int:  # fmt: skip
-    """Segment the lungs of studies and write, for each, the mask and its volumes.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
-
-    def work(volume: Volume, progress: Progress) -> dict[str, Any]:
-        with progress.stage("lungs"):
-            lungs = segment_lungs(volume, lungs_method, progress)
-        measured = measure_lungs(volume, lungs)
-        mask = write_mask(lungs.array, volume, out / f"{volume.identifier}.lungs{suffix}", names=LUNG_LABELS)
-        facts = {
-            "research_use_only": RESEARCH_USE_ONLY,
-            "method": lungs.method,
-            "mask_file_name": mask.name,
-            "labels": LUNG_LABELS,
-            "right_ml": measured.right_ml,
-            "left_ml": measured.left_ml,
-            "total_ml": measured.total_ml,
-            "warnings": [*volume.warnings, *lungs.warnings],
-        }
-        table = out / f"{volume.identifier}.lungs.json"
-        write_atomically(table, json.dumps(facts, indent=2) + "\n")
-        size = f"{measured.total_ml:.0f} ml" if measured.total_ml is not None else "voxel size not known"
-        return {"files": [mask.name, table.name], "outcome": f"lungs {size}"}
-
-    settings = f"{__version__} segment {_lungs_version(lungs_method)} {suffix} {series or ''}"
-    code, entries = Batch(out, settings, series, console).run(inputs, work)
-    _finish(entries, out, report, console)
-    return code
-
-
-def write_classification(volume: Volume, classification: Classification, out: Path, stem: str) -> list[Path]:
-    """Write location map, picture and, last of all, the JSON of a result; return their paths."""
+def write_classification(
+    volume: Volume, classification: Classification, masks: dict[str, Path], out: Path, stem: str
+) -> list[Path]:
+    """Write location map, picture and, last of all, the JSON of a result, which names the masks; return their paths."""
     location = write_map(classification.location, volume, out / f"{stem}.location.nii.gz")
     picture = study_picture(volume, classification, out / f"{stem}.png")
     result = classification.result
-    if result.location_map is not None:
-        result = result.model_copy(
-            update={"location_map": result.location_map.model_copy(update={"file_name": location.name})}
-        )
+    written = {name: {"mask_file_name": mask.name} for name, mask in masks.items()}
+    written["location_map"] = {"file_name": location.name}
+    parts = {name: getattr(result, name) for name in written}
+    result = result.model_copy(
+        update={name: part.model_copy(update=written[name]) for name, part in parts.items() if part is not None}
+    )
     table = out / f"{stem}.json"
     write_atomically(table, result.model_dump_json(indent=2) + "\n")
     return [location, picture, table]
@@ -127,28 +103,48 @@ def outcome(result: StudyResult) -> str:
     """One line for a terminal, which says when a score means nothing."""
     calibrated = result.calibrated_probability
     if calibrated is not None:
-        return f"{calibrated.class_name} probability {calibrated.probability:.2f}"
-    score = f"score {result.class_scores[FINDING]:.2f} for {FINDING}, not calibrated"
+        score = f"{calibrated.class_name} probability {calibrated.probability:.2f}"
+    else:
+        score = f"score {result.class_scores[FINDING]:.2f} for {FINDING}, not calibrated"
     if result.weights_state is WeightsState.TRAINED:
         return score
     return f"[bold red]{result.weights_state.value.upper()}[/bold red]: {score}"
 
 
-def _lungs_version(method: str) -> str:
-    installed = live(WEIGHTS_NAME) if method == METHOD else None
-    return f"{method}@{installed.sha256[:12]}" if installed else method
+def lungs_version(method: str) -> str:
+    """The lung method with the content of its weights, which a result depends on."""
+    name = WEIGHTS_BY_METHOD.get(method)
+    if name is None:
+        return method
+    try:
+        return f"{method}:{_version(name)}"
+    except WeightsError:
+        # The method says so of each study, or does without.
+        return f"{method}:{name}@damaged"
+
+
+def lesions_version() -> str:
+    """The lesion network with the content of its weights, which a result depends on."""
+    return _version(LESION_WEIGHTS)
 
 
 def _weights_versions(system: str, configuration: str) -> str:
     parts = SYSTEMS[system].configurations[configuration].parts.values()
-    installed = [(part.weights, live(part.weights)) for part in parts]
-    return system + ":" + ",".join(f"{name}@{item.sha256[:12] if item else 'untrained'}" for name, item in installed)
+    return system + ":" + ",".join(_version(part.weights) for part in parts)
 
 
-def _finish(entries: list[dict[str, Any]], out: Path, report: Path | None, console: Console) -> None:
+def _version(name: str) -> str:
+    installed = live(name)
+    return f"{name}@{installed.sha256[:12] if installed else 'none'}"
+
+
+def finish(entries: list[dict[str, Any]], out: Path, report: Path | None, console: Console) -> None:
+    """Print one line for each study, write the manifest of the run, and say what holds for all outputs."""
     for entry in entries:
         if "outcome" in entry:
             console.print(f"{entry['study']}  {entry['outcome']}", highlight=False)
     if report is not None:
         write_manifest(report, entries)
+    if any(weights["demonstration"] for entry in entries for weights in entry.get("weights", [])):
+        console.print(DEMONSTRATION_MODEL, highlight=False)
     console.print(f"Results are in {escape(str(out))}. {RESEARCH_USE_ONLY}", highlight=False)

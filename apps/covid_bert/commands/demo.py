@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from covid_bert import RESEARCH_USE_ONLY
+from covid_bert import DEMONSTRATION_MODEL, RESEARCH_USE_ONLY
 from covid_bert.commands.classify import outcome
 from covid_bert.errors import NotFoundError, ServerError
 from covid_bert.files import write_atomically
+from covid_bert.lesions import LesionMask, why_not
 from covid_bert.lungs.mask import LungMask
 from covid_bert.report import study_picture
 from covid_bert.server.launch import require_monailabel, running_server
@@ -105,8 +107,9 @@ def _ask(url: str, samples: list[SampleStudy], results: Path, table: Table, cons
         console.print(f"[bold]{sample.name}[/bold]: {sample.description}", highlight=False)
         volume = read(sample.path)
         lungs = _lungs(client, sample, volume, results, console)
+        lesions = _lesions(client, sample, volume, results, console)
         for system in SYSTEMS:
-            result = _classified(client, sample, system, volume, lungs, results)
+            result = _classified(client, sample, system, volume, lungs, lesions, results)
             seconds = sum(result.provenance.seconds.values())
             table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}")
 
@@ -135,15 +138,42 @@ def _lungs(client: Any, sample: SampleStudy, volume: Volume, results: Path, cons
     return LungMask(read_mask(path, volume), reply["method"])
 
 
+def _lesions(
+    client: Any, sample: SampleStudy, volume: Volume, results: Path, console: Console
+) -> npt.NDArray[np.uint8] | None:
+    """The mask of the lesions; None where the server, which runs on this installation too, cannot make one."""
+    reason = why_not(volume)
+    if reason is not None:
+        console.print(f"  lesions: {reason}", highlight=False)
+        return None
+    image, reply = _infer(client, "lesions", sample.name, {})
+    path = results / f"{sample.name}.lesions.nii.gz"
+    shutil.move(image, path)
+    found = reply["lesions"]
+    console.print(f"  lesions: {found['total_ml']:.0f} ml, {found['share']:.1%} of the lungs", highlight=False)
+    if DEMONSTRATION_MODEL in reply["warnings"]:
+        console.print(f"  {DEMONSTRATION_MODEL}", highlight=False)
+    return read_mask(path, volume)
+
+
 def _classified(
-    client: Any, sample: SampleStudy, system: str, volume: Volume, lungs: LungMask, results: Path
+    client: Any,
+    sample: SampleStudy,
+    system: str,
+    volume: Volume,
+    lungs: LungMask,
+    lesions: npt.NDArray[np.uint8] | None,
+    results: Path,
 ) -> StudyResult:
     image, reply = _infer(client, f"covid_{system}", sample.name, {"reply_image": "location"})
     stem = f"{sample.name}.{system}"
-    location = results / f"{stem}.location.nii.gz"
-    shutil.move(image, location)
+    path = results / f"{stem}.location.nii.gz"
+    shutil.move(image, path)
+    location = read_map(path, volume).astype(np.uint8)
     result = StudyResult.model_validate(reply["result"])
     write_atomically(results / f"{stem}.json", result.model_dump_json(indent=2) + "\n")
-    classification = Classification(result, lungs, read_map(location, volume).astype(np.uint8))
+    # The map that the server sends is the lesion network's probability where that network takes part.
+    found = LesionMask(lesions, location, result.lesions.method) if lesions is not None and result.lesions else None
+    classification = Classification(result, lungs, location, found)
     study_picture(volume, classification, results / f"{stem}.png")
     return result

@@ -16,7 +16,10 @@ from covid_bert.weights.store import list_names
 
 def show(console: Console) -> None:
     """Print what is known and what is installed."""
-    table = Table(title="Weights", caption="live: the version that is used; without one the network is untrained")
+    table = Table(
+        title="Weights",
+        caption="live: the version that is used, your own or shipped; without one the network is untrained",
+    )
     table.add_column("name", no_wrap=True)
     for column in ("for", "live", "versions", "get with"):
         table.add_column(column, overflow="fold")
@@ -28,7 +31,7 @@ def show(console: Console) -> None:
         table.add_row(
             name,
             f"{entry.system} {role}" if entry and entry.system != "any" else role,
-            current.version if current else "-",
+            f"{current.version}{' (shipped)' if current.shipped else ''}" if current else "-",
             ", ".join(list_versions(name)) or "-",
             "fetch" if entry is not None and entry.url else "import",
         )
@@ -72,14 +75,17 @@ def verify(console: Console) -> None:
         console.print(f"[red]{finding.message}[/red]", highlight=False)
     if findings:
         raise WeightsError(
-            f"{len(findings)} things are wrong with the installed weights.", "Import or fetch them again."
+            f"{len(findings)} things are wrong with the installed weights.",
+            "Import or fetch them again; install covid-bert again for shipped ones.",
         )
-    console.print(f"{len(list_names())} sets of weights are installed, all intact.", highlight=False)
+    console.print(f"{len(list_names())} sets of weights are installed or shipped, all intact.", highlight=False)
 
 
 def _announce(installed: InstalledWeights, console: Console) -> None:
     current = live(installed.name)
-    state = "live" if current is not None and current.version == installed.version else "installed, not live"
+    state = "live" if current == installed else "installed, not live"
+    if installed.shipped:
+        state = f"shipped, {state}"
     console.print(
         f"{installed.name} {installed.version} ({installed.manifest.architecture}) is {state}; "
         f"SHA-256 {installed.sha256[:16]}...",

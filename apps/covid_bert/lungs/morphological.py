@@ -60,7 +60,7 @@ def segment(volume: Volume, progress: Progress | None = None) -> LungMask:
     sides[box], airways[box] = _coarse_lungs(
         grid.crop(box), ~patient.outside[box], patient.midline - box[2].start, patient.room_air, progress
     )
-    warnings = check_lungs(sides, grid)
+    warnings = check_lungs(sides, grid.values, grid.spacing)
     progress.update(STAGE, 0.8)
     mask = full_resolution(volume, grid, sides, airways, lambda done: progress.update(STAGE, 0.8 + 0.2 * done))
     progress.update(STAGE, 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_bert.errors import NotChestError
-from covid_bert.lungs.grid import CoarseGrid
+from covid_bert.lungs.grid import FloatArray
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.volumes.volume import Unit, Volume
 
@@ -28,32 +28,34 @@ def no_lungs() -> NotChestError:
     )
 
 
-def check_lungs(sides: npt.NDArray[np.uint8], grid: CoarseGrid) -> tuple[str, ...]:
+def check_lungs(
+    sides: npt.NDArray[np.uint8], values: FloatArray, spacing: tuple[float, float, float]
+) -> tuple[str, ...]:
     """Return warnings about unusual lungs.
 
     Parameters
     ----------
     sides
-        Lungs on the coarse grid: 0, 1 right, 2 left.
-    grid
-        Coarse volume.
+        Lungs on a coarse grid: 0, 1 right, 2 left.
+    values
+        HU on that grid.
+    spacing
+        Distance in mm between neighbouring blocks of it, along (slices, rows, columns).
 
     Raises
     ------
     NotChestError
         If what was found is too small, too large, or of a density that lungs do not have.
     """
-    milliliters = {
-        name: np.count_nonzero(sides == label) * grid.block_milliliters for name, label in LUNG_LABELS.items()
-    }
+    block = float(np.prod(spacing)) / 1000.0
+    milliliters = {name: np.count_nonzero(sides == label) * block for name, label in LUNG_LABELS.items()}
     total = sum(milliliters.values())
-    height = sides.shape[0] * grid.spacing[0]
+    height = sides.shape[0] * spacing[0]
     # A slab of a chest holds less lung than a chest.
     smallest = _SMALLEST_LUNGS * min(1.0, height / _SLAB_HEIGHT)
     if not smallest <= total <= _LARGEST_LUNGS:
         raise no_lungs()
-    values = grid.values[sides > 0]
-    if not _DENSITY_RANGE[0] <= float(np.median(values)) <= _DENSITY_RANGE[1]:
+    if not _DENSITY_RANGE[0] <= float(np.median(values[sides > 0])) <= _DENSITY_RANGE[1]:
         raise no_lungs()
     return (*_one_sided(milliliters, total), *_cut_off(sides))
 

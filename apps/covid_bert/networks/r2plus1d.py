@@ -127,6 +127,8 @@ class R2Plus1D(nn.Module):
         Residual blocks in each of the four layers: `BLOCKS_34` or `BLOCKS_18`.
     channels
         Channels of the four layers; narrower trunks divide them.
+    stem_channels
+        Channels between the two factors of the stem.
     shared_intermediate_channels
         True for torchvision's 18-layer checkpoints, False for the IG65M ones.
     batch_norm_eps, batch_norm_momentum
@@ -138,6 +140,7 @@ class R2Plus1D(nn.Module):
         blocks: tuple[int, int, int, int] = BLOCKS_34,
         channels: tuple[int, int, int, int] = CHANNELS,
         *,
+        stem_channels: int = STEM_INTERMEDIATE_CHANNELS,
         shared_intermediate_channels: bool = False,
         batch_norm_eps: float = 1e-3,
         batch_norm_momentum: float = 0.1,
@@ -146,7 +149,7 @@ class R2Plus1D(nn.Module):
         self.channels = channels
         self.stem = FactorisedConvolution(
             3,
-            STEM_INTERMEDIATE_CHANNELS,
+            stem_channels,
             channels[0],
             spatial_kernel=7,
             spatial_stride=2,

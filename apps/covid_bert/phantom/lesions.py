@@ -8,14 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_bert.errors import ParameterError
+from covid_bert.lesions.mask import CONSOLIDATION, GROUND_GLASS
 from covid_bert.phantom.anatomy import Anatomy, Point, oblique_fissure
 from covid_bert.phantom.fields import RandomField
 from covid_bert.phantom.grid import FloatArray, Grid
 from covid_bert.phantom.trees import Points, Tubes
-
-GROUND_GLASS = 1
-CONSOLIDATION = 2
-LESION_LABELS = {"ground-glass": GROUND_GLASS, "consolidation": CONSOLIDATION}
 
 # What the names of `make`'s parameter `lesions` stand for.
 PATTERNS = {

@@ -1,4 +1,4 @@
-"""One picture of a result: lungs and location map on slices, evidence over the slices, and the card.
+"""One picture of a result: lungs with lesions or location map on slices, evidence over the slices, and the card.
 
 Slices are shown the radiological way: the patient's right is on the left of the picture, the front on top.
 """
@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from covid_bert import RESEARCH_USE_ONLY
+from covid_bert import DEMONSTRATION_MODEL, RESEARCH_USE_ONLY
 from covid_bert.files import write_atomically
+from covid_bert.lesions.mask import CONSOLIDATION, GROUND_GLASS, LESION_LABELS
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.systems import SYSTEMS, Classification
 from covid_bert.systems.result import StudyResult, WeightsState
@@ -25,11 +28,11 @@ from covid_bert.volumes import LUNG_WINDOW, Unit, Volume, gray8_slices, to_gray8
 
 # Distinguishable with any colour vision (Okabe and Ito).
 RIGHT_COLOUR, LEFT_COLOUR, SCORE_COLOUR, LOCATION_COLOUR = "#56B4E9", "#E69F00", "#0072B2", "#D55E00"
+# Also told apart by lightness and by their outlines.
+LESION_COLOURS = {GROUND_GLASS: "#CC79A7", CONSOLIDATION: "#F0E442"}
+_LESION_OUTLINES = {GROUND_GLASS: "dashed", CONSOLIDATION: "solid"}
 INK, PALE = "#1b1b1b", "#6b6b6b"
-_STATE_LINES = {
-    WeightsState.UNTRAINED: "UNTRAINED NETWORK: the scores come from random numbers and mean nothing",
-    WeightsState.DEMONSTRATION: "DEMONSTRATION MODEL: not trained on patients; do not read the scores",
-}
+_UNTRAINED = "UNTRAINED NETWORK: the scores come from random numbers and mean nothing"
 
 
 def study_picture(volume: Volume, classification: Classification, path: Path) -> Path:
@@ -40,7 +43,7 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
     volume
         The study.
     classification
-        Its result with lung mask and location map, on the study's canonical grid.
+        Its result with lung mask, location map and, where there are any, lesions, on the study's canonical grid.
     path
         PNG file to write (whole or not at all).
     """
@@ -58,15 +61,27 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
     title = SYSTEMS[result.provenance.system].title
     figure.text(0.035, 0.95, f"{title}, {result.provenance.configuration} configuration", size=15, color=INK)
     figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
-    state_line = _STATE_LINES.get(result.weights_state)
-    if state_line:
-        band = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
-        figure.text(0.985, 0.945, state_line, size=11, color="white", ha="right", weight="bold", bbox=band)
+    band = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
+    for height, line in zip((0.945, 0.9), _state_lines(result), strict=False):
+        figure.text(0.985, height, line, size=11, color="white", ha="right", weight="bold", bbox=band)
+    if classification.lesions is not None:
+        patches = [
+            Patch(facecolor=LESION_COLOURS[label], edgecolor=INK, label=name) for name, label in LESION_LABELS.items()
+        ]
+        figure.legend(
+            handles=patches, loc="upper right", bbox_to_anchor=(0.99, 0.435), ncols=2, fontsize=9, frameon=False
+        )
     figure.text(0.5, 0.02, RESEARCH_USE_ONLY, size=10, color=INK, ha="center", weight="bold")
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def _state_lines(result: StudyResult) -> list[str]:
+    """What must be seen before anything else."""
+    lines = [_UNTRAINED] if result.weights_state is WeightsState.UNTRAINED else []
+    return lines + [warning for warning in result.warnings if warning == DEMONSTRATION_MODEL]
 
 
 def _shown_slices(result: StudyResult) -> list[int]:
@@ -96,8 +111,7 @@ def _lung_box(lungs: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
 def _axial(axes: Axes, volume: Volume, classification: Classification, index: int, box: tuple[slice, slice]) -> None:
     gray = gray8_slices(volume, LUNG_WINDOW, np.array([index]))[0]
     _, row, column = volume.spacing
-    lungs, location = classification.lungs.array[index], classification.location[index]
-    _show(axes, gray[box], lungs[box], location[box], row / column, "upper")
+    _show(axes, gray[box], classification, (index, *box), row / column, "upper")
     peak = classification.result.location_map.peak_slice if classification.result.location_map else None
     note = " (maximum of the location map)" if index == peak else ""
     axes.set_title(f"Slice {index + 1} of {volume.shape[0]}{note}", size=9, color=INK)
@@ -114,39 +128,59 @@ def _coronal(axes: Axes, volume: Volume, classification: Classification, box: tu
     gray = section if volume.unit is Unit.GRAY8 else to_gray8(section, LUNG_WINDOW)
     slice_, _, column = volume.spacing
     aspect = slice_ / column if volume.spacing_known else "auto"
-    _show(axes, gray, lungs[:, row, columns], classification.location[:, row, columns], aspect, "lower")
+    _show(axes, gray, classification, (slice(None), row, columns), aspect, "lower")
     axes.set_title("Coronal section through most of the lungs", size=9, color=INK)
 
 
 def _show(
     axes: Axes,
     gray: npt.NDArray[np.uint8],
-    lungs: npt.NDArray[np.uint8],
-    location: npt.NDArray[np.uint8],
+    classification: Classification,
+    section: tuple[Any, Any, Any],
     aspect: Any,
     origin: Any,
 ) -> None:
+    """One section: gray levels, lesions or else the location map, outlines of the lungs."""
+    lungs = classification.lungs.array[section]
     axes.imshow(gray, cmap="gray", vmin=0, vmax=255, aspect=aspect, origin=origin, interpolation="nearest")
-    # The square root lets weaker places be seen beside the maximum.
-    strength = np.sqrt(location.astype(np.float32) / 255)
-    overlay = np.zeros((*location.shape, 4), np.float32)
-    overlay[..., :3] = (0.835, 0.369, 0.0)
-    overlay[..., 3] = 0.6 * strength
-    axes.imshow(overlay, aspect=aspect, origin=origin, interpolation="nearest")
+    if classification.lesions is None:
+        # The square root lets weaker places be seen beside the maximum.
+        strength = np.sqrt(classification.location[section].astype(np.float32) / 255)
+        _tint(axes, LOCATION_COLOUR, 0.6 * strength, aspect, origin)
+    else:
+        lesions = classification.lesions.array[section]
+        for label, colour in LESION_COLOURS.items():
+            _tint(axes, colour, 0.3 * (lesions == label), aspect, origin)
+            _outline(axes, lesions == label, colour, _LESION_OUTLINES[label])
     for side, colour in ((RIGHT_LUNG, RIGHT_COLOUR), (LEFT_LUNG, LEFT_COLOUR)):
-        outline = lungs == side
-        if outline.any() and not outline.all() and min(outline.shape) > 1:
-            axes.contour(outline, levels=[0.5], colors=colour, linewidths=0.9)
+        _outline(axes, lungs == side, colour, "solid")
     for text, place in (("R", 0.03), ("L", 0.97)):
         axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=12)
     axes.set_anchor("N")
     axes.set_axis_off()
 
 
+def _tint(axes: Axes, colour: str, strength: npt.NDArray[np.floating], aspect: Any, origin: Any) -> None:
+    overlay = np.zeros((*strength.shape, 4), np.float32)
+    overlay[..., :3] = to_rgb(colour)
+    overlay[..., 3] = strength
+    axes.imshow(overlay, aspect=aspect, origin=origin, interpolation="nearest")
+
+
+def _outline(axes: Axes, mask: npt.NDArray[np.bool_], colour: str, style: str) -> None:
+    if mask.any() and not mask.all() and min(mask.shape) > 1:
+        axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.9, linestyles=style)
+
+
 def _evidence(axes: Axes, result: StudyResult, shown: list[int]) -> None:
     index = [item.index + 1 for item in result.slice_evidence]
     score = [np.nan if item.score is None else item.score for item in result.slice_evidence]
-    share = np.array([item.location_share for item in result.slice_evidence])
+    if result.lesions is not None:
+        share = np.array([item.lesion_share or 0.0 for item in result.slice_evidence])
+        meaning = "lesions, % of the slice's lung"
+    else:
+        share = np.array([item.location_share for item in result.slice_evidence])
+        meaning = "share of location map, %"
     axes.plot(index, score, color=SCORE_COLOUR, marker="o" if len(index) < 80 else "", markersize=3, linewidth=1.4)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("mean COVID-19 score of its clips", color=SCORE_COLOUR, size=9)
@@ -154,7 +188,7 @@ def _evidence(axes: Axes, result: StudyResult, shown: list[int]) -> None:
     right = axes.twinx()
     right.fill_between(index, share * 100, color=LOCATION_COLOUR, alpha=0.25, linewidth=0)
     right.set_ylim(0, max(float(share.max(initial=0.0)) * 130, 1e-6))
-    right.set_ylabel("share of location map, %", color=LOCATION_COLOUR, size=9)
+    right.set_ylabel(meaning, color=LOCATION_COLOUR, size=9)
     for slice_ in shown:
         axes.axvline(slice_ + 1, color=PALE, linewidth=0.7, linestyle=":")
     axes.set_title("Evidence over the kept slices (dotted: slices shown above)", size=9, color=INK)
@@ -189,11 +223,28 @@ def _card(axes: Axes, result: StudyResult) -> None:
         )
     else:
         lines.append(f"Lungs ({lungs.method}): no volumes, the voxel size is not known")
+    lines += _lesion_lines(result)
     weights = "; ".join(f"{item.name} {item.version}" for item in result.provenance.weights)
     seconds = sum(result.provenance.seconds.values())
     lines.append(f"Weights: {weights}")
     clips = f"{len(result.windows)} clip{'s' if len(result.windows) > 1 else ''}"
     lines.append(f"{clips}, {result.provenance.precision} on {result.provenance.device}, {seconds:.1f} s")
-    lines += [f"! {warning}" for warning in result.warnings]
+    lines += [f"! {warning}" for warning in result.warnings if warning != DEMONSTRATION_MODEL]
     wrapped = [part for line in lines for part in textwrap.wrap(line, 92, subsequent_indent="      ")]
     axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, va="top", size=9, color=INK, linespacing=1.4)
+
+
+def _lesion_lines(result: StudyResult) -> list[str]:
+    lesions = result.lesions
+    if lesions is None or lesions.total_ml is None:
+        return []
+    sides = (
+        ("right", lesions.right_ground_glass_ml, lesions.right_consolidation_ml, lesions.right_share),
+        ("left", lesions.left_ground_glass_ml, lesions.left_consolidation_ml, lesions.left_share),
+    )
+    parts = [
+        f"{side} {(glass or 0) + (dense or 0):.0f} ml ({share:.1%} of the lung, {dense or 0:.0f} ml consolidated)"
+        for side, glass, dense, share in sides
+        if share is not None
+    ]
+    return [f"Lesions ({lesions.method}): {', '.join(parts)}"]

@@ -48,7 +48,7 @@ def create(
     configuration: str = DEFAULT_CONFIGURATION,
     *,
     device: str = "auto",
-    lungs: str = "morphological",
+    lungs: str = "auto",
 ) -> ClassificationSystem[Any]:
     """Make a system.
 
@@ -61,7 +61,7 @@ def create(
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lungs
-        Lung method: a key of `covid_bert.lungs.METHODS`.
+        Lung method: one of `covid_bert.lungs.METHOD_CHOICES`.
 
     Raises
     ------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import numpy.typing as npt
 
 from covid_bert.clips.sampling import Positions
 from covid_bert.errors import WeightsError
+from covid_bert.lesions import LesionMask, LesionMeasurements
 from covid_bert.lungs.mask import LungMask
 from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.networks.classifiers import CLASS_NAMES
@@ -15,6 +18,7 @@ from covid_bert.systems.loading import LoadedNetwork
 from covid_bert.systems.location import shares_by_slice
 from covid_bert.systems.result import (
     CalibratedProbability,
+    LesionMeasurement,
     LungMeasurement,
     SliceEvidence,
     StageScore,
@@ -22,6 +26,7 @@ from covid_bert.systems.result import (
     WeightsState,
 )
 from covid_bert.volumes.volume import Volume
+from covid_bert.weights.identity import WeightsIdentity, demonstration_warnings
 
 FINDING = "covid"
 # Published preprocessing cuts the outer tenth of each slice away; up to this share of lung may be lost silently.
@@ -33,11 +38,11 @@ def named(scores: npt.NDArray[np.float64]) -> dict[str, float]:
     return {name: float(score) for name, score in zip(CLASS_NAMES, scores, strict=True)}
 
 
-def weights_state(networks: list[LoadedNetwork]) -> WeightsState:
-    """Return the state of the least trained network."""
-    if not all(network.identity.trained for network in networks):
+def weights_state(identities: list[WeightsIdentity]) -> WeightsState:
+    """Return the state of the least trained weights."""
+    if not all(identity.trained for identity in identities):
         return WeightsState.UNTRAINED
-    if any(network.identity.demonstration for network in networks):
+    if any(identity.demonstration for identity in identities):
         return WeightsState.DEMONSTRATION
     return WeightsState.TRAINED
 
@@ -48,7 +53,7 @@ def stages_agree(stages: list[StageScore], state: WeightsState) -> bool | None:
     return len(set(winners)) == 1 if len(winners) > 1 else None
 
 
-def weights_warnings(state: WeightsState, missing: list[str]) -> list[str]:
+def weights_warnings(state: WeightsState, missing: list[str], taking_part: list[WeightsIdentity]) -> list[str]:
     """Sentences that must stand wherever a result of such weights is shown.
 
     Parameters
@@ -57,15 +62,16 @@ def weights_warnings(state: WeightsState, missing: list[str]) -> list[str]:
         Of the networks behind the final score.
     missing
         Weights that are not installed, by name.
+    taking_part
+        All weights of the result: also those of lungs and lesions.
     """
+    warnings = demonstration_warnings(taking_part)
     if state is WeightsState.UNTRAINED:
-        return [
+        warnings.append(
             f"UNTRAINED NETWORK: weights are not installed ({', '.join(missing)}), so the scores come from random "
             "numbers and say nothing about the patient. `covid-bert weights list` shows what can be installed."
-        ]
-    if state is WeightsState.DEMONSTRATION:
-        return ["DEMONSTRATION MODEL: trained to show the program, not on patients; do not read the scores."]
-    return []
+        )
+    return warnings
 
 
 def check_contract(network: LoadedNetwork, configuration: SystemConfiguration) -> None:
@@ -146,7 +152,7 @@ def crop_warnings(lungs: LungMask, indices: npt.NDArray[np.int64], seen_share: f
         return []
     return [
         f"{unseen:.0%} of the lungs lie outside the centre of the slices that the networks see; findings there do not "
-        "count and are not on the location map. A reconstruction with a larger field of view avoids this."
+        "count for the scores and are not on a Grad-CAM map. A reconstruction with a larger field of view avoids this."
     ]
 
 
@@ -187,14 +193,23 @@ def measure(volume: Volume, lungs: LungMask) -> LungMeasurement:
     )
 
 
+def lesion_measurement(lesions: LesionMask, measured: LesionMeasurements) -> LesionMeasurement:
+    """Volumes and shares of the lesions, as a part of the result."""
+    facts = asdict(measured)
+    del facts["share_by_slice"]
+    state = weights_state([lesions.weights]) if lesions.weights is not None else None
+    return LesionMeasurement(method=lesions.method, weights_state=state, **facts)
+
+
 def slice_evidence(
     volume: Volume,
     indices: npt.NDArray[np.int64],
     clips: list[Positions],
     clip_scores: npt.NDArray[np.float64],
     location: npt.NDArray[np.uint8],
+    lesions: LesionMeasurements | None,
 ) -> list[SliceEvidence]:
-    """Score and share of the location map of each kept slice.
+    """Score, share of the location map and share of lesions of each kept slice.
 
     Parameters
     ----------
@@ -206,6 +221,8 @@ def slice_evidence(
         Positions of each clip among the kept slices, and (clips, classes) scores.
     location
         uint8 (slices, rows, columns): the location map on the volume's grid.
+    lesions
+        None where no lesion network took part.
     """
     shares = shares_by_slice(location)
     total = np.zeros(len(indices))
@@ -217,6 +234,7 @@ def slice_evidence(
     centre = np.array([(volume.shape[2] - 1) / 2, (volume.shape[1] - 1) / 2])
     evidence = []
     for position, index in enumerate(int(value) for value in indices):
+        lesion_share = float(lesions.share_by_slice[index]) if lesions is not None else np.nan
         head = float((volume.affine @ np.array([*centre, index, 1.0]))[2])
         evidence.append(
             SliceEvidence(
@@ -224,6 +242,7 @@ def slice_evidence(
                 position_mm=round(head, 2) if volume.spacing_known else None,
                 score=float(total[position] / count[position]) if count[position] else None,
                 location_share=float(shares[index]),
+                lesion_share=None if np.isnan(lesion_share) else lesion_share,
             )
         )
     return evidence

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from covid_bert import __version__
 from covid_bert.clips.sampling import Positions
 from covid_bert.clips.stack import ClipStack
-from covid_bert.errors import InputError
-from covid_bert.lungs import segment_lungs
+from covid_bert.lesions.mask import LesionMask
 from covid_bert.lungs.gray_level import published_dark_share
 from covid_bert.lungs.mask import LungMask
 from covid_bert.lungs.selection import open_lung_slices
+from covid_bert.networks.devices import choose_device
 from covid_bert.progress import Progress
 from covid_bert.systems import location as location_map
 from covid_bert.systems.assemble import (
@@ -26,6 +26,7 @@ from covid_bert.systems.assemble import (
     check_contract,
     crop_warnings,
     describe,
+    lesion_measurement,
     measure,
     named,
     predict,
@@ -35,7 +36,7 @@ from covid_bert.systems.assemble import (
     weights_warnings,
 )
 from covid_bert.systems.configuration import SystemConfiguration
-from covid_bert.systems.loading import LoadedNetwork, choose_device, choose_dtype, load_network
+from covid_bert.systems.loading import LoadedNetwork, choose_dtype, load_network
 from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import (
     Provenance,
@@ -44,6 +45,7 @@ from covid_bert.systems.result import (
     StudyResult,
     WindowScore,
 )
+from covid_bert.systems.segmented import SegmentedStudy
 from covid_bert.volumes.volume import Unit, Volume
 from covid_bert.volumes.windows import gray8_slices
 
@@ -62,11 +64,14 @@ class Classification:
         The lung mask that was used.
     location
         uint8 (slices, rows, columns) on the canonical grid: the location map.
+    lesions
+        None where no lesion network took part.
     """
 
     result: StudyResult
     lungs: LungMask
     location: npt.NDArray[np.uint8]
+    lesions: LesionMask | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
     NAME: ClassVar[str]
     TITLE: ClassVar[str]
 
-    def __init__(self, configuration: Configuration, *, device: str = "auto", lungs: str = "morphological") -> None:
+    def __init__(self, configuration: Configuration, *, device: str = "auto", lungs: str = "auto") -> None:
         self.configuration = configuration
         self.lungs_method = lungs
         self.device = choose_device(device)
@@ -123,7 +128,12 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         """Run the networks on the kept slices."""
 
     def classify(
-        self, volume: Volume, lungs: LungMask | None = None, *, progress: Progress | None = None
+        self,
+        volume: Volume,
+        lungs: LungMask | None = None,
+        lesions: LesionMask | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> Classification:
         """Classify one study.
 
@@ -133,6 +143,8 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             Made by `covid_bert.volumes.read`.
         lungs
             A corrected mask to use; segmented here when None.
+        lesions
+            What `segment_lesions` made of these lungs; segmented here when None.
         progress
             Receives stage and fraction, and carries the cancel flag.
 
@@ -141,7 +153,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         NotChestError
             If no lungs are found.
         InputError
-            If the given mask is on another grid or empty.
+            If a given mask is on another grid, or that of the lungs is empty.
         WeightsError
             If installed weights are damaged.
         OutOfMemoryError
@@ -150,11 +162,15 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             If the user cancelled.
         """
         with memory_errors_explained():
-            return self._classify(volume, lungs, progress or Progress())
+            return self._classify(volume, lungs, lesions, progress or Progress())
 
-    def _classify(self, volume: Volume, lungs: LungMask | None, progress: Progress) -> Classification:
-        with progress.stage("lungs"):
-            lungs = segment_lungs(volume, self.lungs_method, progress) if lungs is None else _checked(lungs, volume)
+    def _classify(
+        self, volume: Volume, lungs: LungMask | None, lesions: LesionMask | None, progress: Progress
+    ) -> Classification:
+        study = SegmentedStudy.of(
+            volume, lungs, lesions, lungs_method=self.lungs_method, device=str(self.device), progress=progress
+        )
+        lungs, lesions = study.lungs, study.lesions
         with progress.stage("weights"):
             networks = {
                 role: load_network(part, self.device, self.dtype) for role, part in self.configuration.parts.items()
@@ -174,28 +190,25 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             )
         outcome = self._run(stack, networks, progress)
         with progress.stage("location"):
-            location = location_map.on_grid(
-                outcome.location,
-                indices,
-                volume,
-                lungs,
-                seen_share=self._seen_share,
+            location = location_map.study_map(
+                outcome.location, indices, volume, lungs, lesions, finding=FINDING, seen_share=self._seen_share
             )
-        result = self._result(volume, lungs, stack, networks, outcome, location, progress)
-        return Classification(result, lungs, location)
+        result = self._result(study, stack, networks, outcome, location, progress)
+        return Classification(result, lungs, location.array, lesions)
 
     def _result(
         self,
-        volume: Volume,
-        lungs: LungMask,
+        study: SegmentedStudy,
         stack: ClipStack,
         networks: dict[str, LoadedNetwork],
         outcome: Outcome,
-        location: npt.NDArray[np.uint8],
+        location: location_map.StudyMap,
         progress: Progress,
     ) -> StudyResult:
+        volume, lungs, measured = study.volume, study.lungs, study.lesion_measurements
         deciding = [networks[part] for part in self.decisive_parts]
-        state = weights_state(deciding)
+        state = weights_state([network.identity for network in deciding])
+        weights = [*(network.identity for network in networks.values()), *study.weights]
         untrained = [
             part.weights for role, part in self.configuration.parts.items() if not networks[role].identity.trained
         ]
@@ -216,17 +229,18 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 )
                 for clip, kind, clip_scores in zip(outcome.clips, outcome.clip_kinds, outcome.clip_scores, strict=True)
             ],
-            slice_evidence=slice_evidence(volume, stack.indices, outcome.clips, outcome.clip_scores, location),
+            slice_evidence=slice_evidence(
+                volume, stack.indices, outcome.clips, outcome.clip_scores, location.array, study.lesion_measurements
+            ),
             segments=outcome.segments,
-            location_map=location_map.summarise(location, volume, lungs, FINDING),
+            location_map=location_map.summarise(location, volume, lungs),
             lungs=measure(volume, lungs),
-            lesion_volume_ml=None,
+            lesions=lesion_measurement(study.lesions, measured) if study.lesions and measured else None,
             out_of_distribution_score=None,
             warnings=[
-                *volume.warnings,
-                *lungs.warnings,
+                *study.warnings,
                 *crop_warnings(lungs, stack.indices, self._seen_share),
-                *weights_warnings(state, untrained),
+                *weights_warnings(state, untrained, weights),
                 *calibration_warnings,
             ],
             provenance=Provenance(
@@ -234,7 +248,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 configuration=self.configuration.name,
                 software_version=__version__,
                 created=datetime.now(timezone.utc),
-                weights=[network.identity for network in networks.values()],
+                weights=weights,
                 window_hu=[self.configuration.window.lower, self.configuration.window.upper]
                 if volume.unit is Unit.HOUNSFIELD
                 else None,
@@ -270,14 +284,3 @@ def _kept_slices(
         progress.update("slices", 0.0)
         shares.append(published_dark_share(gray8_slices(volume, configuration.window, np.array([index])))[0])
     return open_lung_slices(np.array(shares), rule=rule)
-
-
-def _checked(lungs: LungMask, volume: Volume) -> LungMask:
-    if lungs.array.shape != volume.shape:
-        raise InputError(
-            f"The lung mask has shape {lungs.array.shape}, the volume {volume.shape}.",
-            "Export the mask on the grid of this volume.",
-        )
-    if not lungs.array.any():
-        raise InputError("The lung mask is empty.", "Draw the lungs, or let them be segmented.")
-    return lungs

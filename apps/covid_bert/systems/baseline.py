@@ -56,7 +56,7 @@ class SliceVotingSystem(ClassificationSystem[BaselineConfiguration]):
                     name="slices",
                     description="Slice network: mean over the slices",
                     scores=named(mean),
-                    weights_state=weights_state([network]),
+                    weights_state=weights_state([network.identity]),
                 )
             ],
             scores=mean,

@@ -1,7 +1,8 @@
 """The configurations of the systems: what the papers and the authors' code do, and what is mended.
 
-``published`` reproduces the published code; ``corrected`` mends its known defects and is the one to use. Both share
-networks and code; `docs/systems.md` says what differs and why.
+``published`` reproduces the published code; ``corrected`` mends its known defects. Both share networks and code;
+`docs/systems.md` says what differs and why. ``small`` is ``corrected`` in a size for any computer, on lesion evidence,
+with weights that come with the program.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class SystemConfiguration:
     Parameters
     ----------
     name
-        ``published`` or ``corrected``.
+        ``published``, ``corrected`` or ``small``.
     parts
         Networks by their role in the system.
     open_lungs
@@ -48,6 +49,10 @@ class SystemConfiguration:
     window
         HU range that becomes 8 bit. The papers' data came as 8-bit images of an unknown window; this one is the
         common lung window of level -400 and width 1500.
+    framed
+        Whether the networks see a square around the lungs instead of the whole slices; see `ClipStack.prepare`.
+    slice_step
+        mm: slices that lie closer are left out; None keeps all.
     """
 
     name: str
@@ -60,6 +65,13 @@ class SystemConfiguration:
     clip_length: int = 32
     channels: Channels = Channels.RML
     window: Window = field(default=LUNG_WINDOW)
+    framed: bool = False
+    slice_step: float | None = None
+
+    @property
+    def needs_lesions(self) -> bool:
+        """Whether the networks read the lesion network's probability."""
+        return self.channels.shows_lesions
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,11 @@ class BaselineConfiguration(SystemConfiguration):
     slice_count: int = 8
 
 
-# The first of each is the default that clients offer.
+# What all small configurations share: the same framed slices, with the lesion network's probability as a channel.
+SMALL_STEP = 2.5
+SMALL_STACK_SIDE, SMALL_INPUT_SIDE = 120, 96
+_SMALL_CLIP = Part("default-clip-network", "r2plus1d18-narrow-bert")
+
 S1_CONFIGURATIONS = {
     "corrected": S1Configuration(
         name="corrected",
@@ -130,6 +146,21 @@ S1_CONFIGURATIONS = {
         precision="float32",
         segment_mode="pick",
         first_stage="centre_out",
+    ),
+    "small": S1Configuration(
+        name="small",
+        parts={
+            "clip": _SMALL_CLIP,
+            "study": Part("default-study-network", "study-bert-narrow"),
+            "density": Part("default-s1-density", "clip-density-narrow"),
+        },
+        open_lungs="corrected",
+        slice_choice="windows",
+        stack_side=SMALL_STACK_SIDE,
+        input_side=SMALL_INPUT_SIDE,
+        channels=Channels.RPL,
+        framed=True,
+        slice_step=SMALL_STEP,
     ),
 }
 
@@ -154,6 +185,21 @@ S2_CONFIGURATIONS = {
         precision="float32",
         decision="mlp",
     ),
+    "small": S2Configuration(
+        name="small",
+        parts={
+            "clip": _SMALL_CLIP,
+            "mlp": Part("default-embedding-mlp", "embedding-mlp-narrow"),
+            "density": Part("default-s2-density", "clip-density-narrow"),
+        },
+        open_lungs="corrected",
+        slice_choice="phase_sets",
+        stack_side=SMALL_STACK_SIDE,
+        input_side=SMALL_INPUT_SIDE,
+        channels=Channels.RPL,
+        framed=True,
+        slice_step=SMALL_STEP,
+    ),
 }
 
 BASELINE_CONFIGURATIONS = {
@@ -167,5 +213,21 @@ BASELINE_CONFIGURATIONS = {
         precision="float32",
         clip_length=1,
         channels=Channels.RRR,
+    ),
+    "small": BaselineConfiguration(
+        name="small",
+        parts={
+            "slice": Part("default-slice-network", "efficientnet-b0-narrow"),
+            "density": Part("default-baseline-density", "slice-density-narrow"),
+        },
+        open_lungs="corrected",
+        slice_choice="central_slices",
+        stack_side=SMALL_STACK_SIDE,
+        input_side=SMALL_INPUT_SIDE,
+        channels=Channels.RPL,
+        framed=True,
+        slice_step=SMALL_STEP,
+        precision="float32",
+        clip_length=1,
     ),
 }

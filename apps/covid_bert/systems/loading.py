@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from covid_bert.errors import ParameterError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.networks.classifiers import ClipNetwork
 from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.systems.configuration import Part, Precision
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Manifest
-from covid_bert.weights.store import InstalledWeights, live, load_into
+from covid_bert.weights.store import live, load_into
 from covid_bert.weights.untrained import untrained
+from covid_bert.weights.version_folder import InstalledWeights
 
 UNTRAINED_SEED = 0
 
@@ -47,32 +47,6 @@ class LoadedNetwork:
 # By part, device and precision: the SHA-256 of the weights (a version name may be used again) and their network.
 _cache: dict[tuple[Part, torch.device, torch.dtype], tuple[str | None, LoadedNetwork]] = {}
 _lock = threading.Lock()
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device called `name`; ``auto`` is the first CUDA device, else the CPU.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = "cuda:0"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ParameterError(f"There is no device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ParameterError(f"This machine has no device {name!r}.", "Use --device cpu, or auto.")
-    if device.type not in {"cpu", "cuda"}:
-        raise ParameterError(f"The device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:0.")
-    if device.type == "cuda":
-        # cuDNN would silently round single precision to ten bits; bfloat16 is chosen openly where it is wanted.
-        torch.backends.cudnn.allow_tf32 = False
-    return device
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -129,7 +103,7 @@ def _load(part: Part, installed: InstalledWeights | None, device: torch.device, 
         with torch.device("meta"):
             module = ARCHITECTURES[part.architecture]()
         module = module.to_empty(device="cpu").eval()
-        identity = load_into(module, part.weights, installed.version, architecture=part.architecture)
+        identity = load_into(module, installed, architecture=part.architecture)
     module = module.to(device).requires_grad_(False)
     if isinstance(module, ClipNetwork):
         fuse_batch_norms(module.trunk)

@@ -1,23 +1,45 @@
-"""The location map: where in the lungs the score of a finding rests, by Grad-CAM, on the volume's grid."""
+"""The location map on the volume's grid: where the lesion network sees lesions, else where a score rests (Grad-CAM)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from covid_bert.lesions.mask import LESION_LABELS, LesionMask
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG, LungMask
 from covid_bert.systems.result import LocationMap
 from covid_bert.volumes.volume import Volume
 
-METHOD = (
+GRAD_CAM_METHOD = (
     "Grad-CAM of the last feature map, mean over clips, inside the lungs, scaled to its maximum; interpolated between "
     "slices that the network saw, 0 beyond them"
 )
+LESION_METHOD = "probability of ground-glass or consolidation by the lesion network, inside the lungs"
+_PEAK_NEIGHBOURHOOD = 9  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class StudyMap:
+    """The location map of a study.
+
+    Parameters
+    ----------
+    array
+        uint8 (slices, rows, columns) on the volume's grid, 0 outside the lungs.
+    method, target_class
+        What it shows, and of which class.
+    """
+
+    array: npt.NDArray[np.uint8]
+    method: str
+    target_class: str
 
 
 def grad_cam(features: Tensor, classify: Callable[[Tensor], Tensor], target: int) -> tuple[Tensor, Tensor]:
@@ -142,20 +164,46 @@ def on_grid(
     return result
 
 
-def summarise(location: npt.NDArray[np.uint8], volume: Volume, lungs: LungMask, target_class: str) -> LocationMap:
+def study_map(
+    cam: npt.NDArray[np.float32],
+    indices: npt.NDArray[np.int64],
+    volume: Volume,
+    lungs: LungMask,
+    lesions: LesionMask | None,
+    *,
+    finding: str,
+    seen_share: float,
+) -> StudyMap:
+    """Choose the map of a study: the lesion network's probability where there is one, else Grad-CAM of the score.
+
+    Parameters
+    ----------
+    cam, indices, volume, lungs, seen_share
+        See `on_grid`.
+    lesions
+        None where no lesion network took part.
+    finding
+        Class that `cam` explains.
+    """
+    if lesions is not None:
+        return StudyMap(lesions.probability, LESION_METHOD, " or ".join(LESION_LABELS))
+    return StudyMap(on_grid(cam, indices, volume, lungs, seen_share=seen_share), GRAD_CAM_METHOD, finding)
+
+
+def summarise(map_: StudyMap, volume: Volume, lungs: LungMask) -> LocationMap:
     """Say where the map's maximum and its weight lie."""
+    location = map_.array
     sums = [_weights_by_side(location[index], lungs.array[index]) for index in range(len(location))]
     right, left = (float(sum(side)) for side in zip(*sums, strict=True))
     total = right + left
     peak_slice = peak_ras = None
     if total > 0:
-        flat = int(location.argmax())
-        peak_slice, row, column = (int(value) for value in np.unravel_index(flat, location.shape))
+        peak_slice, row, column = _peak(location)
         point = volume.affine @ np.array([column, row, peak_slice, 1.0])
         peak_ras = [round(float(value), 1) for value in point[:3]] if volume.spacing_known else None
     return LocationMap(
-        method=METHOD,
-        target_class=target_class,
+        method=map_.method,
+        target_class=map_.target_class,
         peak_slice=peak_slice,
         peak_ras_mm=peak_ras,
         right_share=right / total if total else 0.0,
@@ -167,6 +215,18 @@ def shares_by_slice(location: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Share of the whole map that lies in each slice; zeros for an empty map."""
     sums = np.array([plane.sum(dtype=np.int64) for plane in location], np.float64)
     return sums / sums.sum() if sums.sum() > 0 else sums
+
+
+def _peak(location: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """(slice, row, column) of the maximum; of equal ones, as a sure network has many, the one amid most of the map."""
+    maxima = location.max(axis=(1, 2))
+    equal = np.flatnonzero(maxima == maxima.max())
+    slice_ = int(equal[np.argmax(location[equal].sum(axis=(1, 2), dtype=np.int64))])
+    plane = location[slice_]
+    around = ndimage.uniform_filter(plane.astype(np.float32), _PEAK_NEIGHBOURHOOD, mode="constant")
+    around[plane < plane.max()] = -1.0
+    row, column = np.unravel_index(int(around.argmax()), plane.shape)
+    return slice_, int(row), int(column)
 
 
 def _weights_by_side(location: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> tuple[int, int]:

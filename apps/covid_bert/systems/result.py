@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.weights.identity import WeightsIdentity
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class _Frozen(BaseModel):
@@ -68,6 +68,9 @@ class SliceEvidence(_Frozen):
     )
     score: float | None = Field(description="Mean score for the finding over the clips that hold the slice.")
     location_share: float = Field(ge=0, le=1, description="Share of the study's location map that lies in the slice.")
+    lesion_share: float | None = Field(
+        ge=0, le=1, description="Lesion voxels by lung voxels of the slice; null without a lesion network, or lung."
+    )
 
 
 class SegmentAttention(_Frozen):
@@ -78,10 +81,10 @@ class SegmentAttention(_Frozen):
 
 
 class LocationMap(_Frozen):
-    """Summary of the Grad-CAM location map; the map itself is an image on the input's grid."""
+    """Summary of the location map; the map itself is an image on the input's grid."""
 
-    method: str
-    target_class: str
+    method: str = Field(description="What the map shows: Grad-CAM of the score, or the lesion network's probability.")
+    target_class: str = Field(description="Class of the score, or of the lesion network.")
     peak_slice: int | None = Field(description="Canonical slice of the maximum; null if the map is empty.")
     peak_ras_mm: list[float] | None = Field(description="Maximum in patient coordinates (right, anterior, superior).")
     right_share: float = Field(ge=0, le=1, description="Share of the map inside the patient's right lung.")
@@ -99,6 +102,29 @@ class LungMeasurement(_Frozen):
     right_share_by_hu_class: dict[str, float] | None
     left_share_by_hu_class: dict[str, float] | None
     mask_file_name: str | None = None
+
+
+class LesionMeasurement(_Frozen):
+    """Ground-glass and consolidation inside the lungs, by the patient's side."""
+
+    method: str
+    weights_state: WeightsState | None = Field(description="Of the lesion network; null for a mask from outside.")
+    right_ground_glass_ml: float | None = Field(description="Null, like all volumes, without known voxel size.")
+    left_ground_glass_ml: float | None
+    right_consolidation_ml: float | None
+    left_consolidation_ml: float | None
+    total_ml: float | None
+    right_share: float | None = Field(ge=0, le=1, description="Of the right lung's volume; null without right lung.")
+    left_share: float | None = Field(ge=0, le=1)
+    share: float | None = Field(ge=0, le=1, description="Of both lungs' volume.")
+    count: int | None = Field(ge=0, description="Connected lesions of at least 0.1 ml.")
+    lower_share: float | None = Field(
+        ge=0, le=1, description="Share of the lesions in the lower half of the lungs' height; null without lesions."
+    )
+    peripheral_share: float | None = Field(
+        ge=0, le=1, description="Share of the lesions within 20 mm of the border of their lung; null without lesions."
+    )
+    mask_file_name: str | None = Field(default=None, description="Base name of the written mask, if it was.")
 
 
 class StudyDescription(_Frozen):
@@ -132,7 +158,7 @@ class Provenance(_Frozen):
 class StudyResult(_Frozen):
     """All that a system says of one study."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION  # type: ignore[assignment]
+    schema_version: Literal["1.1"] = SCHEMA_VERSION  # type: ignore[assignment]
     research_use_only: str = RESEARCH_USE_ONLY
     study: StudyDescription
     weights_state: WeightsState
@@ -149,7 +175,7 @@ class StudyResult(_Frozen):
     segments: list[SegmentAttention]
     location_map: LocationMap | None
     lungs: LungMeasurement
-    lesion_volume_ml: float | None = Field(description="Null: no lesion network took part.")
+    lesions: LesionMeasurement | None = Field(description="Null: no lesion network took part; `warnings` says why.")
     out_of_distribution_score: float | None = Field(description="Null: not assessed by this system.")
     warnings: list[str]
     provenance: Provenance

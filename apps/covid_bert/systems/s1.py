@@ -67,13 +67,13 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
                     if configuration.first_stage == "centre_out"
                     else "Clip network: mean over the windows",
                     scores=named(first),
-                    weights_state=weights_state([networks["clip"]]),
+                    weights_state=weights_state([networks["clip"].identity]),
                 ),
                 StageScore(
                     name="study",
                     description="Study network: BERT over the segments of the study",
                     scores=named(second),
-                    weights_state=weights_state(list(networks.values())),
+                    weights_state=weights_state([network.identity for network in networks.values()]),
                 ),
             ],
             scores=(first + second) / 2,
@@ -97,10 +97,32 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
                 torch.ones(1, segments, dtype=torch.bool),
                 [picked[i : i + 1] for i in range(segments)],
             )
-        bins = segment_bins(len(embeddings), segments)
-        tokens = torch.zeros(1, segments, embeddings.shape[1])
-        tokens[0, : len(bins)] = torch.stack([embeddings[bin_].mean(0) for bin_ in bins])
-        return tokens, (torch.arange(segments) < len(bins))[None], bins
+        return segment_tokens(embeddings, segments)
+
+
+def segment_tokens(embeddings: Tensor, segments: int) -> tuple[Tensor, Tensor, list[Positions]]:
+    """Average the embeddings of each segment.
+
+    Parameters
+    ----------
+    embeddings
+        float32 (windows, channels).
+    segments
+        Tokens of the study network.
+
+    Returns
+    -------
+    tokens
+        float32 (1, segments, channels), 0 where there are fewer windows.
+    valid
+        bool (1, segments).
+    members
+        Windows of each segment.
+    """
+    bins = segment_bins(len(embeddings), segments)
+    tokens = torch.zeros(1, segments, embeddings.shape[1])
+    tokens[0, : len(bins)] = torch.stack([embeddings[bin_].mean(0) for bin_ in bins])
+    return tokens, (torch.arange(segments) < len(bins))[None], bins
 
 
 def _study_scores(network: LoadedNetwork, tokens: Tensor, valid: Tensor) -> tuple[np.ndarray, np.ndarray]:

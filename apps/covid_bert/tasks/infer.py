@@ -1,4 +1,4 @@
-"""The infer tasks: lungs, one for each classification system, and both in one reply."""
+"""The infer tasks: lungs, lesions, one for each classification system, and lungs with classification in one reply."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.errors import CovidBertError, NotFoundError
-from covid_bert.lungs import METHODS, segment_lungs
+from covid_bert.lesions import LESION_LABELS, LesionMask, check_possible, measure_lesions, require_lesions
+from covid_bert.lungs import METHOD_CHOICES, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS, LungMask
 from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, Classification, create
+from covid_bert.systems.assemble import lesion_measurement
 from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import Volume, read, write_map, write_mask
+from covid_bert.weights.identity import demonstration_warnings
 
 logger = logging.getLogger(__name__)
 Reply = tuple[str | None, dict[str, Any]]
@@ -95,25 +98,47 @@ class LungsTask(StudyTask):
             InferType.SEGMENTATION,
             LUNG_LABELS,
             "Segments the right and left lung.",
-            {"lungs": list(METHODS)},
+            {"lungs": list(METHOD_CHOICES)},
         )
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Segment, measure and write."""
         with progress.stage("lungs"):
-            lungs = segment_lungs(volume, parameters.lungs, progress)
+            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.chosen_device)
         measured = measure_lungs(volume, lungs)
         return _write(lungs, volume, parameters), {
-            "label_names": LUNG_LABELS,
-            "research_use_only": RESEARCH_USE_ONLY,
+            **_facts(volume, [lungs], progress),
             "method": lungs.method,
             "lung_volume_ml": {
                 "right": measured.right_ml,
                 "left": measured.left_ml,
                 "total": measured.total_ml,
             },
-            "warnings": [*volume.warnings, *lungs.warnings],
-            "latencies": progress.seconds,
+        }
+
+
+class LesionsTask(StudyTask):
+    """Segments ground-glass and consolidation: a mask on the study's own grid, volumes and shares in the JSON."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            InferType.SEGMENTATION,
+            LESION_LABELS,
+            "Segments ground-glass and consolidation inside the lungs.",
+            {"lungs": list(METHOD_CHOICES)},
+        )
+
+    def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
+        """Segment the lungs, the lesions in them, measure and write."""
+        check_possible(volume)
+        with progress.stage("lungs"):
+            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.chosen_device)
+        with progress.stage("lesions"):
+            lesions = require_lesions(volume, lungs, progress, device=parameters.chosen_device)
+            measured = lesion_measurement(lesions, measure_lesions(volume, lungs, lesions))
+        return _write(lesions, volume, parameters), {
+            **_facts(volume, [lungs, lesions], progress),
+            "lesions": measured.model_dump(mode="json"),
         }
 
 
@@ -127,18 +152,22 @@ class ClassificationTask(StudyTask):
             f"Classifies a chest CT study: {SYSTEMS[system].title}.",
             {
                 "configuration": list(SYSTEMS[system].configurations),
-                "lungs": list(METHODS),
-                "reply_image": ["lungs", "location", "none"],
+                "lungs": list(METHOD_CHOICES),
+                "reply_image": ["lungs", "lesions", "location", "none"],
             },
         )
         self.system = system
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Classify."""
+        if parameters.reply_image == "lesions":
+            check_possible(volume)
         classification = _classify(self.system, volume, parameters, progress)
         reply = _classification_json(classification)
         if parameters.reply_image == "lungs":
             return _write(classification.lungs, volume, parameters), {"label_names": LUNG_LABELS, **reply}
+        if parameters.reply_image == "lesions" and classification.lesions is not None:
+            return _write(classification.lesions, volume, parameters), {"label_names": LESION_LABELS, **reply}
         if parameters.reply_image == "location":
             path = _temporary_path(parameters)
             return str(write_map(classification.location, volume, path)), reply
@@ -156,7 +185,7 @@ class LungsAndClassificationTask(StudyTask):
             {
                 "system": list(SYSTEMS),
                 "configuration": ["corrected", "published"],
-                "lungs": list(METHODS),
+                "lungs": list(METHOD_CHOICES),
             },
         )
 
@@ -169,15 +198,17 @@ class LungsAndClassificationTask(StudyTask):
 
 def infer_tasks() -> dict[str, InferTask]:
     """All infer tasks by the name of their model."""
-    makers: dict[str, Callable[[], InferTask]] = {"lungs": LungsTask, "lungs_and_covid": LungsAndClassificationTask}
+    makers: dict[str, Callable[[], InferTask]] = {
+        "lungs": LungsTask,
+        "lesions": LesionsTask,
+        "lungs_and_covid": LungsAndClassificationTask,
+    }
     tasks = {name: make() for name, make in makers.items()}
     return {**tasks, **{f"covid_{system}": ClassificationTask(system) for system in SYSTEMS}}
 
 
 def _classify(system: str, volume: Volume, parameters: InferParameters, progress: Progress) -> Classification:
-    # Clients of MONAI Label ask for "cuda" by habit; a numbered card that is not there stays an error.
-    device = "auto" if parameters.device == "cuda" else parameters.device
-    chosen = create(system, parameters.configuration, device=device, lungs=parameters.lungs)
+    chosen = create(system, parameters.configuration, device=parameters.chosen_device, lungs=parameters.lungs)
     return chosen.classify(volume, progress=progress)
 
 
@@ -191,9 +222,29 @@ def _classification_json(classification: Classification) -> dict[str, Any]:
     }
 
 
-def _write(lungs: LungMask, volume: Volume, parameters: InferParameters) -> str:
+def _facts(volume: Volume, masks: list[LungMask | LesionMask], progress: Progress) -> dict[str, Any]:
+    """What every reply with the mask of a structure says; the last mask is the one that is sent."""
+    weights = [mask.weights for mask in masks if mask.weights is not None]
+    return {
+        "label_names": _names(masks[-1]),
+        "research_use_only": RESEARCH_USE_ONLY,
+        "weights": [identity.model_dump(mode="json") for identity in weights],
+        "warnings": [
+            *volume.warnings,
+            *(warning for mask in masks for warning in mask.warnings),
+            *demonstration_warnings(weights),
+        ],
+        "latencies": progress.seconds,
+    }
+
+
+def _names(mask: LungMask | LesionMask) -> dict[str, int]:
+    return LUNG_LABELS if isinstance(mask, LungMask) else LESION_LABELS
+
+
+def _write(mask: LungMask | LesionMask, volume: Volume, parameters: InferParameters) -> str:
     """Write the mask to a temporary file, which MONAI Label removes after sending it."""
-    return str(write_mask(lungs.array, volume, _temporary_path(parameters), names=LUNG_LABELS))
+    return str(write_mask(mask.array, volume, _temporary_path(parameters), names=_names(mask)))
 
 
 @functools.cache

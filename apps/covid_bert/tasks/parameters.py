@@ -34,8 +34,8 @@ class InferParameters(BaseModel):
     lungs
         Method that segments the lungs.
     reply_image
-        For the classification tasks: which image is sent along with the JSON: the lung mask, the location map
-        (0 ... 255) or none. MONAI Label's own clients cannot read a reply without an image.
+        For the classification tasks: which image is sent along with the JSON: the mask of the lungs or of the
+        lesions, the location map (0 ... 255) or none. MONAI Label's own clients cannot read a reply without an image.
     result_extension
         Format of the image that is sent back.
     """
@@ -46,9 +46,17 @@ class InferParameters(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
     system: Literal["s1", "s2", "baseline"] = "s1"
     configuration: Literal["corrected", "published"] = "corrected"
-    lungs: Literal["morphological", "r231"] = "morphological"
-    reply_image: Literal["lungs", "location", "none"] = "lungs"
+    lungs: Literal["auto", "unet", "morphological", "r231"] = "auto"
+    reply_image: Literal["lungs", "lesions", "location", "none"] = "lungs"
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".mha"] = ".nii.gz"
+
+    @property
+    def chosen_device(self) -> str:
+        """The device, where ``cuda`` is whatever there is: MONAI Label's clients ask for it by habit.
+
+        A numbered card that is not there stays an error.
+        """
+        return "auto" if self.device == "cuda" else self.device
 
     @classmethod
     def of_request(cls, request: dict[str, Any], allowed: frozenset[str]) -> InferParameters:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.weights.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -69,6 +70,22 @@ class WeightsIdentity(BaseModel):
             licence="none",
             source="generated on this computer",
         )
+
+
+def demonstration_warnings(identities: Iterable[WeightsIdentity | None]) -> list[str]:
+    """Say once what must stand wherever an output of demonstration weights is shown.
+
+    Parameters
+    ----------
+    identities
+        Of all weights that took part; None for a method without any.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
+    return [DEMONSTRATION_MODEL] if any(item is not None and item.demonstration for item in identities) else []
 
 
 def state_sha256(state_dict: Mapping[str, Tensor]) -> str:

@@ -20,7 +20,8 @@ from covid_bert.weights.layouts import LUNGMASK_R231, expected_shapes, is_lungma
 from covid_bert.weights.location import check_name
 from covid_bert.weights.manifest import Manifest, Provenance, SourceFile
 from covid_bert.weights.registry import RegistryEntry, Role, entries, find
-from covid_bert.weights.store import MANIFEST_FILE, InstalledWeights, intact_versions, live_version, publish
+from covid_bert.weights.store import intact_versions, live_version, publish
+from covid_bert.weights.version_folder import MANIFEST_FILE, InstalledWeights
 
 ROLES = {
     "r2plus1d34": Role.TRUNK,
@@ -32,6 +33,14 @@ ROLES = {
     "embedding-mlp-256": Role.MLP,
     "efficientnet-b3": Role.SLICE_NETWORK,
     "lung-unet": Role.LUNGS,
+    "lung-segmenter": Role.LUNGS,
+    "lesion-segmenter": Role.LESIONS,
+    "r2plus1d18-narrow-bert": Role.CLIP_NETWORK,
+    "study-bert-narrow": Role.STUDY_NETWORK,
+    "embedding-mlp-narrow": Role.MLP,
+    "efficientnet-b0-narrow": Role.SLICE_NETWORK,
+    "clip-density-narrow": Role.DENSITY,
+    "slice-density-narrow": Role.DENSITY,
     LUNGMASK_R231: Role.LUNGS,
 }
 

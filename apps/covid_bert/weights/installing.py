@@ -24,14 +24,8 @@ from covid_bert.files import sync, write_atomically
 from covid_bert.weights.files import explained, sha256_of
 from covid_bert.weights.location import check_name, weights_root
 from covid_bert.weights.manifest import Manifest, Provenance
-from covid_bert.weights.store import (
-    MANIFEST_FILE,
-    MODEL_FILE,
-    InstalledWeights,
-    installed,
-    list_versions,
-    version_number,
-)
+from covid_bert.weights.store import installed, list_versions, version_number
+from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
 STAGING_PREFIX = ".incoming-"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from importlib import resources
 from pathlib import Path
 
 from covid_bert.errors import ParameterError
@@ -32,6 +33,11 @@ def home() -> Path:
 def weights_root() -> Path:
     """The folder with one folder for each name of weights."""
     return home() / "weights"
+
+
+def shipped_root() -> Path:
+    """The folder, inside the package, of the weights that come with the program."""
+    return Path(str(resources.files("covid_bert.weights").joinpath("shipped")))
 
 
 def downloads_root() -> Path:

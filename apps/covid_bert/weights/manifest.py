@@ -54,6 +54,9 @@ class Provenance(_Record):
         Sentences for people.
     demonstration
         True for weights that only show how the program works (trained on generated data): never for real studies.
+    fitted_with
+        SHA-256 of the networks whose outputs these weights read, by the name of their weights: with others they are
+        void. Empty for a network on images.
     source_file
         The imported file; None for weights that were trained here.
     input, calibration, operating_point, metrics
@@ -66,6 +69,7 @@ class Provenance(_Record):
     licence: str = NOT_STATED
     source: str = NOT_STATED
     demonstration: bool = False
+    fitted_with: dict[str, str] = Field(default_factory=dict)
     source_file: SourceFile | None = None
     input: InputContract | None = None
     calibration: Calibration | None = None

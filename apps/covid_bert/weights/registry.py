@@ -26,7 +26,9 @@ class Role(str, Enum):
     STUDY_NETWORK = "study-network"
     MLP = "mlp"
     LUNGS = "lungs"
+    LESIONS = "lesions"
     SLICE_NETWORK = "slice-network"
+    DENSITY = "density"
 
 
 class _Fact(BaseModel):
@@ -46,7 +48,8 @@ class InputContract(_Fact):
     Parameters
     ----------
     window_hu
-        Lower and upper end of the Hounsfield window that maps to [0, 1]; None where the network was not trained on CT.
+        Lower and upper end of the Hounsfield window that maps to [0, 1], for segmenters to [-1, 1]; None where the
+        network was not trained on CT.
     window_note
         How the window came about.
     channels

@@ -7,122 +7,60 @@ Layout, under `covid_bert.weights.location.weights_root`::
     <name>/live                     holds the name of the live version
 
 Versions come from `covid_bert.weights.installing` and are never changed afterwards. A model goes live, or back, by
-replacing the pointer. No torch is imported until tensors are read.
+replacing the pointer. Weights that come with the program lie in the same layout, without a pointer, under
+`covid_bert.weights.location.shipped_root`: they are live under a name without a pointer, and numbers of new versions
+go on from theirs. No torch is imported until tensors are read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from covid_bert.errors import WeightsError
 from covid_bert.files import write_atomically
-from covid_bert.weights.files import explained, remembered_sha256
+from covid_bert.weights.files import explained
 from covid_bert.weights.identity import WeightsIdentity
-from covid_bert.weights.location import check_name, weights_root
-from covid_bert.weights.manifest import Manifest
+from covid_bert.weights.location import check_name, shipped_root, weights_root
 from covid_bert.weights.registry import NAME_PATTERN, find
+from covid_bert.weights.version_folder import MANIFEST_FILE, InstalledWeights, read_version, repair_hint
 
 if TYPE_CHECKING:
     from torch import nn
 
-MODEL_FILE = "model.safetensors"
-MANIFEST_FILE = "manifest.json"
 POINTER_FILE = "live"
 
 _VERSION = re.compile(r"v(\d{3,})")
 
 
-@dataclass(frozen=True)
-class InstalledWeights:
-    """One installed version.
-
-    Parameters
-    ----------
-    name, version
-        Under which it is installed.
-    path
-        Of ``model.safetensors``.
-    sha256
-        That file's, as the manifest has it; `verified` compares.
-    manifest
-        All that is known of it.
-    """
-
-    name: str
-    version: str
-    path: Path
-    sha256: str
-    manifest: Manifest
-
-    @property
-    def identity(self) -> WeightsIdentity:
-        """What a result says of these weights."""
-        return WeightsIdentity.of_manifest(self.manifest)
-
-    def verified(self) -> InstalledWeights:
-        """Return itself after comparing the file with its checksum.
-
-        Raises
-        ------
-        WeightsError
-            If the file is missing or was changed.
-        """
-        try:
-            actual = remembered_sha256(self.path)
-        except FileNotFoundError:
-            raise WeightsError(f"The file of {self.name} {self.version} is missing.", _repair_hint(self.name)) from None
-        if actual != self.sha256:
-            raise WeightsError(
-                f"{self.name} {self.version} is damaged: its SHA-256 is not the one in its manifest.",
-                _repair_hint(self.name),
-                expected=self.sha256,
-                actual=actual,
-            )
-        return self
-
-
 def list_names() -> list[str]:
-    """Names under which anything is installed, sorted."""
-    root = weights_root()
-    if not root.is_dir():
-        return []
-    return sorted(item.name for item in root.iterdir() if item.is_dir() and re.fullmatch(NAME_PATTERN, item.name))
+    """Names under which anything is installed or shipped, sorted."""
+    roots = [root for root in (weights_root(), shipped_root()) if root.is_dir()]
+    found = {item.name for root in roots for item in root.iterdir() if item.is_dir()}
+    return sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
 
 
 def list_versions(name: str) -> list[str]:
-    """Installed versions of `name`, oldest first."""
-    folder = weights_root() / check_name(name)
-    if not folder.is_dir():
-        return []
-    found = [item.name for item in folder.iterdir() if item.is_dir() and _VERSION.fullmatch(item.name)]
-    return sorted(found, key=version_number)
+    """Installed and shipped versions of `name`, oldest first."""
+    folders = [*_folders(weights_root() / check_name(name)), *_folders(shipped_root() / name)]
+    return sorted({folder.name for folder in folders}, key=version_number)
 
 
 def live_version(name: str) -> str | None:
-    """The version that the pointer of `name` names, or None; it need not exist.
+    """The version that the pointer of `name` names, which need not exist; without a pointer the newest shipped one.
 
     Raises
     ------
     WeightsError
         If the pointer is damaged.
     """
-    try:
-        content = (weights_root() / check_name(name) / POINTER_FILE).read_bytes().strip()
-    except FileNotFoundError:
-        return None
-    version = content.decode("ascii", errors="replace")
-    if _VERSION.fullmatch(version) is None:
-        raise WeightsError(
-            f"The pointer to the live version of {name} is damaged.",
-            f"Run `covid-bert weights publish {name} VERSION` with one of: {', '.join(list_versions(name)) or 'none'}.",
-        )
-    return version
+    pointed = _pointed_version(name)
+    if pointed is not None:
+        return pointed
+    folders = _folders(shipped_root() / name)
+    return folders[-1].name if folders else None
 
 
 def live(name: str) -> InstalledWeights | None:
@@ -133,30 +71,31 @@ def live(name: str) -> InstalledWeights | None:
     WeightsError
         If the pointer names a version that is not there, or its manifest is damaged.
     """
-    version = live_version(name)
-    return None if version is None else installed(name, version)
+    pointed = _pointed_version(name)
+    if pointed is not None:
+        return installed(name, pointed)
+    folders = _folders(shipped_root() / name)
+    return _read(folders[-1], shipped=True) if folders else None
 
 
 def installed(name: str, version: str) -> InstalledWeights:
-    """One version of `name`.
+    """One version of `name`; the user's own goes before a shipped one of the same number.
 
     Raises
     ------
     WeightsError
         If it is not installed, or its manifest is damaged.
     """
-    folder = weights_root() / check_name(name) / version
-    if _VERSION.fullmatch(version) is None or not folder.is_dir():
-        versions = list_versions(name)
-        raise WeightsError(
-            f"Version {version!r} of {name} is not installed.",
-            f"Installed are {', '.join(versions)}." if versions else _install_hint(name),
-            versions=versions,
-        )
-    weights = _read(folder)
-    if (weights.name, weights.version) != (name, version):
-        raise WeightsError(f"The manifest of {name} {version} belongs to other weights.", _repair_hint(name))
-    return weights
+    check_name(name)
+    for root, shipped in ((weights_root(), False), (shipped_root(), True)):
+        if _VERSION.fullmatch(version) is not None and (root / name / version).is_dir():
+            return _read(root / name / version, shipped=shipped)
+    versions = list_versions(name)
+    raise WeightsError(
+        f"Version {version!r} of {name} is not installed.",
+        f"Installed are {', '.join(versions)}." if versions else _install_hint(name),
+        versions=versions,
+    )
 
 
 def intact_versions(name: str) -> list[InstalledWeights]:
@@ -178,12 +117,17 @@ def publish(name: str, version: str) -> InstalledWeights:
     """
     weights = installed(name, version).verified()
     with explained("publish the weights"):
+        (weights_root() / name).mkdir(parents=True, exist_ok=True)
         write_atomically(weights_root() / name / POINTER_FILE, f"{version}\n")
     return weights
 
 
 def load_into(
-    module: nn.Module, weights: str | Path, version: str | None = None, *, architecture: str | None = None
+    module: nn.Module,
+    weights: str | Path | InstalledWeights,
+    version: str | None = None,
+    *,
+    architecture: str | None = None,
 ) -> WeightsIdentity:
     """Load installed weights into a network, after checking the file's SHA-256 and all names and shapes.
 
@@ -192,7 +136,8 @@ def load_into(
     module
         The network; unchanged on any error.
     weights
-        A name in the store, or the path of a ``model.safetensors`` (or of its folder) with its ``manifest.json``.
+        A name in the store, a version from it, or the path of a ``model.safetensors`` (or of its folder) with its
+        ``manifest.json``.
     version
         Of a name in the store; the live one when None.
     architecture
@@ -214,7 +159,7 @@ def load_into(
 
     from covid_bert.weights.layouts import mismatches
 
-    chosen = (_read_path(weights) if isinstance(weights, Path) else _choose(weights, version)).verified()
+    chosen = _choose(weights, version).verified()
     if architecture is not None and chosen.manifest.architecture != architecture:
         raise WeightsError(
             f"{chosen.name} {chosen.version} is of network {chosen.manifest.architecture}, not {architecture}.",
@@ -233,13 +178,19 @@ def load_into(
             )
         module.load_state_dict(load_file(chosen.path))
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{chosen.name} {chosen.version} cannot be read.", _repair_hint(chosen.name)) from error
+        raise WeightsError(f"{chosen.name} {chosen.version} cannot be read.", chosen.repair_hint) from error
     return chosen.identity
 
 
-def _choose(name: str, version: str | None) -> InstalledWeights:
-    if version is not None:
-        return installed(name, version)
+def _choose(weights: str | Path | InstalledWeights, version: str | None) -> InstalledWeights:
+    if isinstance(weights, InstalledWeights):
+        return weights
+    if isinstance(weights, Path):
+        return _read_path(weights)
+    return installed(weights, version) if version is not None else _live_or_error(weights)
+
+
+def _live_or_error(name: str) -> InstalledWeights:
     weights = live(name)
     if weights is not None:
         return weights
@@ -257,18 +208,40 @@ def _read_path(path: Path) -> InstalledWeights:
             f"There is no {MANIFEST_FILE} beside {path.name}.",
             "Install the file with `covid-bert weights import FILE` and use its name.",
         )
-    return _read(folder)
+    return read_version(folder)
 
 
-def _read(folder: Path) -> InstalledWeights:
-    label = f"{folder.parent.name} {folder.name}"
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+def _read(folder: Path, *, shipped: bool) -> InstalledWeights:
+    """Read a version of the store, which must be the one that its folder names."""
+    weights = read_version(folder, shipped=shipped)
+    name, version = folder.parent.name, folder.name
+    if (weights.name, weights.version) != (name, version):
         raise WeightsError(
-            f"The manifest of {label} is missing or damaged.", _repair_hint(folder.parent.name)
-        ) from error
-    return InstalledWeights(manifest.name, manifest.version, folder / MODEL_FILE, manifest.sha256, manifest)
+            f"The manifest of {name} {version} belongs to other weights.", repair_hint(name, shipped=shipped)
+        )
+    return weights
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Folders of versions, oldest first."""
+    if not parent.is_dir():
+        return []
+    found = [item for item in parent.iterdir() if item.is_dir() and _VERSION.fullmatch(item.name)]
+    return sorted(found, key=lambda item: version_number(item.name))
+
+
+def _pointed_version(name: str) -> str | None:
+    try:
+        content = (weights_root() / check_name(name) / POINTER_FILE).read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    version = content.decode("ascii", errors="replace")
+    if _VERSION.fullmatch(version) is None:
+        raise WeightsError(
+            f"The pointer to the live version of {name} is damaged.",
+            f"Run `covid-bert weights publish {name} VERSION` with one of: {', '.join(list_versions(name)) or 'none'}.",
+        )
+    return version
 
 
 def version_number(version: str) -> int:
@@ -281,10 +254,3 @@ def _install_hint(name: str) -> str:
     if entry is not None and entry.url is not None:
         return f"Get them with `covid-bert weights fetch {name}`."
     return f"Bring them in with `covid-bert weights import FILE --name {name}`."
-
-
-def _repair_hint(name: str) -> str:
-    return (
-        "See `covid-bert weights verify`; install the weights again, or go back with "
-        f"`covid-bert weights publish {name} VERSION`."
-    )

@@ -1,4 +1,4 @@
-"""Checking everything that is installed: checksums, names and shapes of tensors, pointers, leftovers."""
+"""Checking everything that is installed or shipped: checksums, names and shapes of tensors, pointers, leftovers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from covid_bert.weights.files import sha256_of
 from covid_bert.weights.installing import STAGING_PREFIX
 from covid_bert.weights.layouts import expected_shapes, mismatches
 from covid_bert.weights.location import weights_root
-from covid_bert.weights.store import InstalledWeights, installed, list_names, list_versions, live_version
+from covid_bert.weights.store import installed, list_names, list_versions, live_version
+from covid_bert.weights.version_folder import InstalledWeights
 
 
 class Problem(str, Enum):
@@ -49,7 +50,7 @@ class Finding:
 
 
 def verify_installed(progress: Progress | None = None) -> list[Finding]:
-    """Check all installed weights, reading every file anew.
+    """Check all installed and shipped weights, reading every file anew.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Evaluation: metrics with intervals, and the external measurement of the default model."""

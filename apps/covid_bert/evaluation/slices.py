@@ -1,0 +1,81 @@
+"""Which slices are infected: detection against labels of slices."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from covid_bert.errors import ParameterError
+from covid_bert.evaluation.estimates import Estimate, IndexArray, bootstrap, neighbouring_blocks
+from covid_bert.evaluation.metrics import auc_estimate
+from covid_bert.evaluation.results import SliceRow
+from covid_bert.lungs.mask import LungMask
+from covid_bert.volumes import Volume
+
+# Neighbouring slices show the same lesion: the bootstrap draws blocks of this height.
+BLOCK_MILLIMETERS = 20.0
+# A slice counts as infected from this share of its lung.
+FLAG_SHARE = 0.01
+_DENSE_HOUNSFIELD = -700.0
+
+
+def slice_row(
+    volume: Volume, lungs: LungMask, lesion_share: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]
+) -> SliceRow:
+    """Compare the lesion share of each slice with its label.
+
+    Parameters
+    ----------
+    volume, lungs
+        The study.
+    lesion_share
+        (slices): lesion by lung voxels; NaN where there is no lung.
+    labels
+        (slices), foot to head: infected.
+
+    Raises
+    ------
+    ParameterError
+        If the numbers of slices differ, or no slice holds lung.
+    """
+    if not lesion_share.shape == labels.shape == volume.shape[:1]:
+        raise ParameterError("Labels and slices do not belong together.", "Give one label for each slice.")
+    held = np.flatnonzero(~np.isnan(lesion_share))
+    if not held.size:
+        raise ParameterError("No slice holds lung.", "Segment this volume again.")
+    share, infected = lesion_share[held], labels[held]
+    blocks = neighbouring_blocks(held.size, max(1, round(BLOCK_MILLIMETERS / volume.spacing[0])))
+    flagged = share >= FLAG_SHARE
+    return SliceRow(
+        count=int(held.size),
+        infected=int(np.count_nonzero(infected)),
+        flagged=int(np.count_nonzero(flagged)),
+        flag_share=FLAG_SHARE,
+        auc=auc_estimate(share, infected, blocks),
+        density_auc=auc_estimate(dense_share(volume, lungs)[held], infected, blocks),
+        sensitivity=_rate(flagged, infected, blocks),
+        specificity=_rate(~flagged, ~infected, blocks),
+        labels=[bool(label) for label in labels],
+    )
+
+
+def dense_share(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
+    """Share of each slice's lung that is denser than -700 HU, float64 (slices); NaN where there is no lung."""
+    shares = np.full(volume.shape[0], np.nan)
+    for index, (plane, labels) in enumerate(zip(volume.array, lungs.array, strict=True)):
+        inside = plane[labels > 0]
+        if inside.size:
+            shares[index] = np.count_nonzero(inside > _DENSE_HOUNSFIELD) / inside.size
+    return shares
+
+
+def _rate(right: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_], blocks: list[IndexArray]) -> Estimate | None:
+    """Share of the members that are right, over blocks; None without members."""
+    if not members.any():
+        return None
+
+    def rate(chosen: IndexArray) -> float:
+        among = members[chosen]
+        return float(right[chosen][among].mean()) if among.any() else float("nan")
+
+    return bootstrap(rate, blocks)

@@ -1,0 +1,17 @@
+"""What the lung and the lesion network share: the working grid, loading, and inference on its planes.
+
+Importing this package does not import torch.
+"""
+
+from covid_bert.segmentation.inference import input_channels, predict, scale
+from covid_bert.segmentation.loading import LoadedSegmenter, load_segmenter
+from covid_bert.segmentation.working_grid import WorkingGrid
+
+__all__ = [
+    "LoadedSegmenter",
+    "WorkingGrid",
+    "input_channels",
+    "load_segmenter",
+    "predict",
+    "scale",
+]

@@ -1,0 +1,203 @@
+"""`SyntheticStudy`: a real lung with planted lesions, with masks and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from covid_bert.errors import InputError, ParameterError
+from covid_bert.lungs.mask import LungMask
+from covid_bert.synthesis import distractors
+from covid_bert.synthesis.distractors import IGNORE, Canvas
+from covid_bert.synthesis.opacities import plant
+from covid_bert.synthesis.patterns import PATTERNS, draw_opacities
+from covid_bert.synthesis.space import LungSpace
+from covid_bert.volumes.volume import Unit, Volume
+
+# The lung itself, before what the scanner does to the picture of it; each with its chance.
+TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
+    "emphysema": (0.12, distractors.emphysema),
+    "poor breath": (0.3, distractors.poor_breath),
+    "dependent density": (0.45, distractors.dependent_density),
+    "nodules": (0.25, distractors.nodules),
+    "mass": (0.08, distractors.mass),
+    "plate atelectasis": (0.2, distractors.plate_atelectasis),
+    "contrast": (0.15, distractors.contrast),
+}
+AFTERWARDS: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
+    "effusion": (0.1, distractors.effusion),
+    "motion": (0.2, distractors.motion),
+    "soft kernel": (0.3, distractors.blur),
+    "sharp kernel": (0.25, distractors.sharpen),
+    "noise": (0.4, distractors.noise),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticStudy:
+    """A study that was made from a real one.
+
+    Parameters
+    ----------
+    volume
+        int16 HU on the grid of the real study.
+    lungs
+        Lungs after planting: fluid is not lung, consolidation is.
+    lesions
+        uint8 (slices, rows, columns): 0 none, 1 ground-glass, 2 consolidation, 255 not to be learned from.
+    pattern
+        A key of `covid_bert.synthesis.PATTERNS`.
+    recipe
+        All that was planted, as JSON values.
+    """
+
+    volume: Volume
+    lungs: LungMask
+    lesions: npt.NDArray[np.uint8]
+    pattern: str
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """The arrays of a `SyntheticStudy`, and its recipe."""
+
+    hounsfield: npt.NDArray[np.int16]
+    lungs: npt.NDArray[np.uint8]
+    lesions: npt.NDArray[np.uint8]
+    recipe: dict[str, Any]
+
+
+def synthesize(
+    volume: Volume,
+    lungs: LungMask,
+    *,
+    pattern: str = "covid-like",
+    severity: float = 0.5,
+    seed: int = 0,
+    with_distractors: bool = True,
+) -> SyntheticStudy:
+    """Plant lesions in the lungs of a real chest CT, or of a phantom.
+
+    The same study, pattern, severity and seed give the same result.
+
+    Parameters
+    ----------
+    volume
+        In HU.
+    lungs
+        Of the same study.
+    pattern
+        ``none``, ``covid-like`` or ``bacterial-like``.
+    severity
+        In (0, 1]: number and size of the lesions.
+    seed
+        Of everything that is drawn.
+    with_distractors
+        Whether nodules, emphysema, motion, noise and the like are added, each with its own chance.
+
+    Raises
+    ------
+    InputError
+        If the volume is not in HU, or the mask is empty or on another grid.
+    ParameterError
+        If pattern or severity cannot be used.
+    """
+    if volume.unit is not Unit.HOUNSFIELD or not volume.spacing_known:
+        raise InputError("Lesions can only be planted in a CT in Hounsfield units.", "Choose a DICOM or NIfTI study.")
+    if lungs.array.shape != volume.shape or not lungs.array.any():
+        raise InputError("The lung mask does not fit the volume.", "Segment the lungs of this volume.")
+    planted = plant_lesions(
+        volume.array,
+        lungs.array,
+        volume.spacing,
+        pattern=pattern,
+        severity=severity,
+        seed=seed,
+        with_distractors=with_distractors,
+    )
+    return SyntheticStudy(
+        replace(volume, array=planted.hounsfield),
+        LungMask(planted.lungs, "given"),
+        planted.lesions,
+        pattern,
+        planted.recipe,
+    )
+
+
+def plant_lesions(
+    hounsfield: npt.NDArray[np.generic],
+    lungs: npt.NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    *,
+    pattern: str,
+    severity: float,
+    seed: int,
+    with_distractors: bool = True,
+) -> Planted:
+    """Plant lesions in arrays; see `synthesize`.
+
+    Parameters
+    ----------
+    hounsfield
+        (slices, rows, columns), canonical order; not changed.
+    lungs
+        uint8 on the same grid.
+    spacing
+        mm along the same axes.
+    pattern, severity, seed, with_distractors
+        See `synthesize`.
+    """
+    if pattern not in PATTERNS:
+        raise ParameterError(f"There is no lesion pattern '{pattern}'.", f"Use one of: {', '.join(PATTERNS)}.")
+    space = LungSpace.of(lungs, spacing)
+    image = hounsfield[space.box].astype(np.float32)
+    canvas = Canvas(
+        image, np.zeros(image.shape, np.uint8), space, space.lungs.copy(), _parenchyma(image, space.lungs)
+    )
+    # Streams of their own, so that the distractors do not depend on what was planted.
+    before, lesions, after = (np.random.default_rng([seed, stream]) for stream in range(3))
+    added = _add(canvas, TISSUE, before) if with_distractors else []
+    opacities = draw_opacities(pattern, space, lesions, severity)
+    ignored = canvas.labels == IGNORE
+    canvas.labels[ignored] = 0
+    for opacity in opacities:
+        plant(canvas.image, canvas.labels, space, opacity, canvas.parenchyma)
+    canvas.labels[ignored] = IGNORE
+    added += _add(canvas, AFTERWARDS, after) if with_distractors else []
+    result = np.array(hounsfield, dtype=np.int16)
+    result[space.box] = np.clip(np.rint(canvas.image), -1024, 3071).astype(np.int16)
+    new_lungs, labels = lungs.copy(), np.zeros(lungs.shape, np.uint8)
+    new_lungs[space.box], labels[space.box] = canvas.lungs, canvas.labels
+    recipe = {
+        "pattern": pattern,
+        "severity": severity,
+        "seed": seed,
+        "parenchyma_hu": round(canvas.parenchyma, 1),
+        "distractors": added,
+        "opacities": [asdict(opacity) for opacity in opacities],
+    }
+    return Planted(result, new_lungs, labels, recipe)
+
+
+def _parenchyma(image: npt.NDArray[np.float32], lungs: npt.NDArray[np.uint8]) -> float:
+    return float(np.median(image[lungs > 0]))
+
+
+def _add(
+    canvas: Canvas,
+    choices: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]],
+    generator: np.random.Generator,
+) -> list[str]:
+    added = []
+    for name, (chance, apply) in choices.items():
+        # One draw and one stream for each, so that a change of one leaves the others as they are.
+        own = np.random.default_rng(generator.integers(2**31))
+        if own.random() < chance:
+            apply(canvas, own)
+            added.append(name)
+    return added

@@ -1,0 +1,1 @@
+"""Training of the product's own networks on real lungs with planted lesions."""
