@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
 evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
 
@@ -58,6 +60,21 @@ class LungsMethod(str, Enum):
     UNET = "unet"
     MORPHOLOGICAL = "morphological"
     R231 = "r231"
+
+
+class PatternName(str, Enum):
+    """Patterns of synthetic studies; a test holds them equal to the generator's."""
+
+    NONE = "none"
+    COVID_LIKE = "covid-like"
+    BACTERIAL_LIKE = "bacterial-like"
+
+
+class TrainingTarget(str, Enum):
+    """Default networks that can be trained."""
+
+    LUNGS = "lungs"
+    LESIONS = "lesions"
 
 
 class Structure(str, Enum):
@@ -226,6 +243,50 @@ def weights_verify() -> None:
     from covid_bert.commands.weights import verify
 
     verify(_console())
+
+
+@app.command()
+def synthesize(
+    study: Annotated[str, typer.Argument(help="A chest CT in HU, or 'phantom'.")],
+    pattern: Annotated[PatternName, typer.Option(help="What is planted.")] = PatternName.COVID_LIKE,
+    severity: Annotated[float, typer.Option(help="Above 0, at most 1: number and size of the lesions.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same study.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Studies to make; each takes the next seed.")] = 1,
+    distractors: Annotated[bool, typer.Option(help="Also nodules, emphysema, motion, noise and the like.")] = True,
+    out: Out = Path("synthetic"),
+    lungs: Lungs = LungsMethod.AUTO,
+    lungs_file: Annotated[Path | None, typer.Option(help="Lung mask of the study: 1 right, 2 left.")] = None,
+) -> None:
+    """Plant ground-glass and consolidation in a real chest CT: CT, masks, labels and picture."""
+    from covid_bert.commands.synthesize import synthesize as run
+
+    run(
+        study,
+        out=out,
+        lungs_file=lungs_file,
+        lungs_method=lungs.value,
+        pattern=pattern.value,
+        severity=severity,
+        seed=seed,
+        count=count,
+        with_distractors=distractors,
+        console=_console(),
+    )
+
+
+@train_app.command("default")
+def train_default(
+    data: Annotated[list[Path], typer.Option(help="Folder of training material; may be given several times.")] = [  # noqa: B006
+        Path("sample-data")
+    ],
+    only: Annotated[TrainingTarget | None, typer.Option(help="One network instead of all.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the default networks again; they become the live ones."""
+    from covid_bert.commands.train import train_default as run
+
+    run(data, only=only.value if only else None, seed=seed, device=device, console=_console())
 
 
 @evaluate_app.command("default")

@@ -67,9 +67,7 @@ def test_no_pattern_without_distractors_changes_nothing(phantom) -> None:
 
 
 def test_one_seed_gives_one_study_and_another_seed_another(phantom) -> None:
-    first, again, other = (
-        synthesize(phantom.volume, phantom.lungs, seed=seed, severity=0.6) for seed in (7, 7, 8)
-    )
+    first, again, other = (synthesize(phantom.volume, phantom.lungs, seed=seed, severity=0.6) for seed in (7, 7, 8))
     assert np.array_equal(first.volume.array, again.volume.array)
     assert first.recipe == again.recipe
     assert not np.array_equal(first.volume.array, other.volume.array)

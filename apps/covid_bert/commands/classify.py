@@ -134,8 +134,9 @@ def _weights_versions(system: str, configuration: str) -> str:
 
 
 def _version(name: str) -> str:
+    """Version and content: a later version may hold the same tensors with another operating point."""
     installed = live(name)
-    return f"{name}@{installed.sha256[:12] if installed else 'none'}"
+    return f"{name}@{installed.version}:{installed.sha256[:12]}" if installed else f"{name}@none"
 
 
 def finish(entries: list[dict[str, Any]], out: Path, report: Path | None, console: Console) -> None:

@@ -72,9 +72,7 @@ def synthesize(
         raise OutputError(f"The output folder cannot be used: {error.strerror}.", "Choose another --out.") from error
     written = []
     for number in range(seed, seed + count):
-        made = plant(
-            volume, lungs, pattern=pattern, severity=severity, seed=number, with_distractors=with_distractors
-        )
+        made = plant(volume, lungs, pattern=pattern, severity=severity, seed=number, with_distractors=with_distractors)
         written.append(_write(made, out, f"{volume.identifier}.{pattern}.{number}"))
         console.print(f"{written[-1].name}: {len(made.recipe['opacities'])} opacities", highlight=False)
     console.print(RESEARCH_USE_ONLY, style="dim")

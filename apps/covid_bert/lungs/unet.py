@@ -141,6 +141,13 @@ def tidy(probabilities: FloatArray, pixel_area: float) -> npt.NDArray[np.uint8]:
         probabilities[side][lung & ~_large_pieces(lung)] = 0.0
     sides = _likeliest(probabilities)
     for side in (RIGHT_LUNG, LEFT_LUNG):
+        # A piece that was taken from one side may not have gone to a lung of the other.
+        lung = sides == side
+        small = lung & ~_large_pieces(lung)
+        sides[small] = 0
+        probabilities[:, small] = 0.0
+        probabilities[0][small] = 1.0
+    for side in (RIGHT_LUNG, LEFT_LUNG):
         holes = _filled(sides == side, pixel_area) & (sides == 0)
         sides[holes] = side
         probabilities[:, holes] = 0.0

@@ -39,9 +39,7 @@ def synthetic_picture(study: SyntheticStudy, path: Path) -> Path:
     axes = figure.subplots(2, SLICES // 2)
     for axis, index in zip(axes.flat, shown, strict=True):
         image, labels = study.volume.array[index][box], study.lesions[index][box]
-        axis.imshow(
-            image, cmap="gray", vmin=LUNG_WINDOW.lower, vmax=LUNG_WINDOW.upper, aspect=spacing[1] / spacing[2]
-        )
+        axis.imshow(image, cmap="gray", vmin=LUNG_WINDOW.lower, vmax=LUNG_WINDOW.upper, aspect=spacing[1] / spacing[2])
         for label in (GROUND_GLASS, CONSOLIDATION):
             if (labels == label).any():
                 axis.contour(labels == label, [0.5], colors=LESION_COLOURS[label], linewidths=0.9)

@@ -97,7 +97,9 @@ def plate_atelectasis(canvas: Canvas, generator: np.random.Generator) -> None:
         offset = (x - center[0]) * normal[0] + (y - center[1]) * normal[1] + (z - center[2]) * normal[2]
         around = np.sqrt((x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2)
         half = max(generator.uniform(0.8, 1.8), 0.4 * canvas.space.spacing[0] * abs(normal[2]))
-        plate = np.clip(1.5 - np.abs(offset) / half, 0.0, 1.0) * np.clip((generator.uniform(12, 35) - around) / 6.0, 0, 1)
+        plate = np.clip(1.5 - np.abs(offset) / half, 0.0, 1.0) * np.clip(
+            (generator.uniform(12, 35) - around) / 6.0, 0, 1
+        )
         canvas.fill((plate * (canvas.lungs == side)).astype(np.float32), 20.0)
 
 

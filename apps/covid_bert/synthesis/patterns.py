@@ -20,6 +20,8 @@ from covid_bert.synthesis.space import LungSpace
 
 Generator = np.random.Generator
 FloatVector = npt.NDArray[np.float64]
+# Chance of a place by its depth in mm, height (0 foot) and depth from the front (0 front).
+Weight = Callable[[FloatVector, FloatVector, FloatVector], FloatVector]
 
 
 def draw_opacities(pattern: str, space: LungSpace, generator: Generator, severity: float) -> list[Opacity]:
@@ -97,8 +99,7 @@ def _bacterial_like(space: LungSpace, generator: Generator, severity: float) -> 
     opacities = []
     for number in range(1 + int(generator.random() < 0.5 * severity)):
         side = first if number == 0 or generator.random() < 0.6 else int(generator.choice(sides))
-        height = generator.uniform(-2.5, 1.5)
-        center = _place(space, side, generator, lambda d, h, b, w=height: np.exp(w * h + 0.5 * b + d / 40.0))
+        center = _place(space, side, generator, _lobar_weight(generator.uniform(-2.5, 1.5)))
         size = generator.uniform(16.0, 26.0) + 32.0 * severity * generator.random()
         opacities.append(
             _opacity(
@@ -129,8 +130,13 @@ def _bacterial_like(space: LungSpace, generator: Generator, severity: float) -> 
     return opacities
 
 
+def _lobar_weight(low: float) -> Weight:
+    """Deep in the lung, and as low or as high as `low` says."""
+    return lambda d, h, b: np.exp(low * h + 0.5 * b + d / 40.0)
+
+
 def _diffuse(space: LungSpace, generator: Generator, side: int, fill: float, severity: float) -> Opacity:
-    center = _place(space, side, generator, lambda d, h, b: np.exp(b - 1.5 * h))
+    center = _place(space, side, generator, lambda _depth, h, b: np.exp(b - 1.5 * h))
     radii = generator.uniform(35.0, 60.0) * (0.6 + 0.6 * severity) * generator.uniform(0.8, 1.2, 3)
     core = generator.uniform(0.2, 0.8) if generator.random() < 0.4 * severity else 0.0
     septa = generator.choice([0.0, 0.2, 0.3])
@@ -180,9 +186,9 @@ def _place(
     space: LungSpace,
     side: int,
     generator: Generator,
-    weight: Callable[[FloatVector, FloatVector, FloatVector], FloatVector],
+    weight: Weight,
 ) -> tuple[float, float, float]:
-    """Draw a voxel of one lung, by a weight on its depth in mm, height (0 foot) and depth from the front (0 front)."""
+    """Draw a voxel of one lung and return its place in mm."""
     voxels = space.voxels(side, generator, 1500)
     height, back = space.shares(voxels)
     depth = space.depth[tuple(voxels.T)].astype(np.float64)

@@ -156,9 +156,7 @@ def plant_lesions(
         raise ParameterError(f"There is no lesion pattern '{pattern}'.", f"Use one of: {', '.join(PATTERNS)}.")
     space = LungSpace.of(lungs, spacing)
     image = hounsfield[space.box].astype(np.float32)
-    canvas = Canvas(
-        image, np.zeros(image.shape, np.uint8), space, space.lungs.copy(), _parenchyma(image, space.lungs)
-    )
+    canvas = Canvas(image, np.zeros(image.shape, np.uint8), space, space.lungs.copy(), _parenchyma(image, space.lungs))
     # Streams of their own, so that the distractors do not depend on what was planted.
     before, lesions, after = (np.random.default_rng([seed, stream]) for stream in range(3))
     added = _add(canvas, TISSUE, before) if with_distractors else []

@@ -59,6 +59,9 @@ RECIPES = {
             window_hu=(-1024.0, 400.0),
             context=lung_network.CONTEXT,
             crop=(192, 224),
+            # Lungs are easy to find until they are dense.
+            patterns=(("covid-like", 0.5), ("bacterial-like", 0.38), ("none", 0.12)),
+            severity=(0.3, 1.0),
         ),
         lung_network.ARCHITECTURE,
         Role.LUNGS,
@@ -76,7 +79,7 @@ RECIPES = {
         ),
         lesion_network.ARCHITECTURE,
         Role.LESIONS,
-        Schedule(steps=2000, batch=12),
+        Schedule(steps=1500, batch=12),
     ),
 }
 

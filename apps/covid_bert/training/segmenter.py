@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import DataLoader
@@ -76,6 +77,11 @@ def segmentation_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return likelihood + (1 - dice.mean()) + (1 - any_dice)
 
 
+def _one_thread(_worker: int) -> None:
+    """Leave the cores to the network."""
+    threadpool_limits(1)
+
+
 def train_segmenter(
     module: nn.Module,
     materials: list[Material],
@@ -116,13 +122,12 @@ def train_segmenter(
     """
     working = [WorkingMaterial.of(material, task) for material in materials]
     batches = SlabBatches(working, task, seed=seed, batch=schedule.batch)
-    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6)
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, worker_init_fn=_one_thread)
     module = module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(module.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
     started, total, count = time.monotonic(), 0.0, 0
-    progress = 0.0
     step = 0
-    for images, targets in loader:
+    for samples, targets in loader:
         elapsed = time.monotonic() - started
         progress = step / schedule.steps
         if time_limit is not None:
@@ -131,7 +136,7 @@ def train_segmenter(
             break
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * schedule.rate(int(progress * schedule.steps))
-        images = images.to(device, memory_format=torch.channels_last)
+        images = samples.to(device, memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
             logits = module(images)
         loss = segmentation_loss(logits.float(), targets.to(device))

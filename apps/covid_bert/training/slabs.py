@@ -22,7 +22,8 @@ from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.training.material import Material
 
 FloatArray = npt.NDArray[np.float32]
-PATTERN_CHANCES = {"covid-like": 0.5, "bacterial-like": 0.22, "none": 0.28}
+Chances = tuple[tuple[str, float], ...]
+PATTERN_CHANCES: Chances = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class SlabTask:
         Neighbouring slabs on each side.
     crop
         Rows and columns of a training sample.
+    patterns
+        Patterns of the generator with their chances, which sum to one.
+    severity
+        Least and greatest.
     """
 
     name: str
@@ -52,6 +57,8 @@ class SlabTask:
     window_hu: tuple[float, float]
     context: int
     crop: tuple[int, int]
+    patterns: Chances = PATTERN_CHANCES
+    severity: tuple[float, float] = (0.05, 1.0)
 
     @property
     def sees_lungs(self) -> bool:
@@ -104,13 +111,14 @@ class SlabStudy:
 
 def make_study(material: WorkingMaterial, task: SlabTask, generator: np.random.Generator) -> SlabStudy:
     """Plant lesions in a study, and average its slices into slabs of a random thickness."""
-    pattern = str(generator.choice(list(PATTERN_CHANCES), p=list(PATTERN_CHANCES.values())))
+    names, chances = zip(*task.patterns, strict=True)
+    pattern = str(generator.choice(names, p=chances))
     planted = plant_lesions(
         material.hounsfield,
         material.lungs,
         material.spacing,
         pattern=pattern,
-        severity=float(generator.uniform(0.05, 1.0)),
+        severity=float(generator.uniform(*task.severity)),
         seed=int(generator.integers(2**31)),
     )
     labels = planted.lesions.copy()
@@ -247,7 +255,7 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def _affine(study: SlabStudy, index: int, task: SlabTask, generator: np.random.Generator) -> Tensor:
-    """From a sample to the slab, in the coordinates of `grid_sample`: scaled, turned, moved, mirrored (lesions only)."""
+    """From a sample to the slab, in coordinates of `grid_sample`: scaled, turned, moved, mirrored for lesions."""
     rows, columns = study.hounsfield.shape[1:]
     zoom = float(np.exp(generator.normal(0.0, 0.12)))
     angle = float(generator.normal(0.0, 0.12))

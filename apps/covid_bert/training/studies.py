@@ -111,6 +111,7 @@ class ClassifierStudy:
 def plan_studies(sources: list[str], count: int, seed: int) -> list[StudyPlan]:
     """Draw `count` studies: each source equally often, patterns by `PATTERN_CHANCES`, severities evenly spread."""
     generator = np.random.default_rng([seed, 2])
+    names, chances = zip(*PATTERN_CHANCES, strict=True)
     plans = []
     for number in range(count):
         thick = generator.random() < 0.5
@@ -118,7 +119,7 @@ def plan_studies(sources: list[str], count: int, seed: int) -> list[StudyPlan]:
             StudyPlan(
                 number=number,
                 source=sources[number % len(sources)],
-                pattern=str(generator.choice(list(PATTERN_CHANCES), p=list(PATTERN_CHANCES.values()))),
+                pattern=str(generator.choice(names, p=chances)),
                 severity=round(float(generator.uniform(*SEVERITIES)), 4),
                 seed=int(generator.integers(2**31)),
                 thickness=round(float(generator.uniform(SMALL_STEP, THICKEST_MILLIMETERS)), 3) if thick else SMALL_STEP,

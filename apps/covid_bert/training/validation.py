@@ -74,9 +74,7 @@ def validate_segmenter(
     return Validation(studies, {threshold: float(value) for threshold, value in zip(THRESHOLDS, dice, strict=True)})
 
 
-def _predicted(
-    module: nn.Module, study: SlabStudy, task: SlabTask
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _predicted(module: nn.Module, study: SlabStudy, task: SlabTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, columns = study.hounsfield.shape[1:]
     padding = ((0, 0), (0, -rows % 16), (0, -columns % 16))
     planes = scale(np.pad(study.hounsfield, padding, constant_values=-1024.0), task.window_hu)
