@@ -1,0 +1,74 @@
+"""`covid-bert train default`: train the default networks again, on real lungs with planted lesions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from covid_bert import DEMONSTRATION_MODEL
+from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
+from covid_bert.training.material import MaterialReport, load_material
+from covid_bert.weights.location import weights_root
+from covid_bert.weights.store import InstalledWeights
+
+SEGMENTERS = tuple(RECIPES)
+
+
+def train_default(
+    folders: list[Path], *, only: str | None, seed: int, device: str, console: Console
+) -> list[InstalledWeights]:
+    """Train the default networks and make them the live versions.
+
+    Parameters
+    ----------
+    folders
+        Where the training material lies: ``sample-data``, and folders with what docs/model-card.md names.
+    only
+        One of `SEGMENTERS`; all when None.
+    seed
+        Of initialisation and samples.
+    device
+        Torch device.
+    console
+        Told of progress.
+
+    Returns
+    -------
+    list of InstalledWeights
+        What was made.
+    """
+    report = MaterialReport()
+    console.print("Reading the training material", highlight=False)
+    materials = load_material(folders, report, lambda name: console.print(f"  {name}", highlight=False))
+    for name in report.missing:
+        console.print(f"[yellow]  not found, trained without: {name}[/yellow]", highlight=False)
+    made = []
+    for target in SEGMENTERS if only is None else (only,):
+        console.print(f"Training: {target}", highlight=False)
+        started = time.monotonic()
+        weights = train_default_segmenter(
+            target, materials, seed=seed, device=device, on_step=_told(console, RECIPES[target].schedule.steps)
+        )
+        made.append(weights)
+        metric = weights.manifest.metrics[0]
+        console.print(
+            f"  {weights.name} {weights.version}: {metric.measure} {metric.value:.3f} on {metric.data}; "
+            f"{(time.monotonic() - started) / 60:.0f} min",
+            highlight=False,
+        )
+    console.print(f"Installed and live in {os.path.relpath(weights_root())}", highlight=False)
+    console.print(DEMONSTRATION_MODEL, style="dim")
+    return made
+
+
+def _told(console: Console, steps: int) -> Callable[[int, float, float], None]:
+    def on_step(step: int, loss: float, seconds: float) -> None:
+        if step % 100 == 0:
+            left = seconds / step * (steps - step)
+            console.print(f"  step {step} of {steps}, loss {loss:.3f}, {left / 60:.0f} min left", highlight=False)
+
+    return on_step
