@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.cli_groups import console, evaluate_app, train_app, weights_app
 from covid_bert.errors import CovidBertError
 
 app = typer.Typer(
@@ -27,11 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
-train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
-evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
 
 
@@ -68,13 +66,6 @@ class PatternName(str, Enum):
     NONE = "none"
     COVID_LIKE = "covid-like"
     BACTERIAL_LIKE = "bacterial-like"
-
-
-class TrainingTarget(str, Enum):
-    """Default networks that can be trained."""
-
-    LUNGS = "lungs"
-    LESIONS = "lesions"
 
 
 class Structure(str, Enum):
@@ -132,7 +123,7 @@ def classify(
             lungs_method=lungs.value,
             series=series,
             report=report,
-            console=_console(),
+            console=console(),
         )
     )
 
@@ -163,7 +154,7 @@ def segment(
             suffix=suffix.value,
             series=series,
             report=report,
-            console=_console(),
+            console=console(),
         )
     )
 
@@ -176,7 +167,7 @@ def demo(
     """Start the server, classify real sample studies through it, and write picture and JSON of each result."""
     from covid_bert.commands.demo import demo as run
 
-    run(data, out, _console())
+    run(data, out, console())
 
 
 @app.command()
@@ -196,53 +187,7 @@ def doctor() -> None:
     """Check this installation and say how to mend what does not work."""
     from covid_bert.commands.doctor import doctor as run
 
-    raise typer.Exit(run(_console()))
-
-
-@weights_app.command("list")
-def weights_list() -> None:
-    """Show known and installed weights."""
-    from covid_bert.commands.weights import show
-
-    show(_console())
-
-
-@weights_app.command("fetch")
-def weights_fetch(name: Annotated[str, typer.Argument(help="Name in the list.")]) -> None:
-    """Download weights; a broken download is resumed, the checksum is checked, HTTPS_PROXY is honoured."""
-    from covid_bert.commands.weights import fetch
-
-    fetch(name, _console())
-
-
-@weights_app.command("import")
-def weights_import(
-    path: Annotated[Path, typer.Argument(help="Checkpoint of the authors (.pth), or safetensors.")],
-    name: Annotated[str | None, typer.Option(help="Name to install it under.")] = None,
-) -> None:
-    """Install a checkpoint file: read safely, checked against its network, kept as safetensors."""
-    from covid_bert.commands.weights import import_file
-
-    import_file(path, name, _console())
-
-
-@weights_app.command("publish")
-def weights_publish(
-    name: Annotated[str, typer.Argument(help="Name in the list.")],
-    version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
-) -> None:
-    """Make an installed version the live one, or go back to an earlier one."""
-    from covid_bert.commands.weights import publish_version
-
-    publish_version(name, version, _console())
-
-
-@weights_app.command("verify")
-def weights_verify() -> None:
-    """Check checksums, tensors and pointers of everything that is installed."""
-    from covid_bert.commands.weights import verify
-
-    verify(_console())
+    raise typer.Exit(run(console()))
 
 
 @app.command()
@@ -270,36 +215,8 @@ def synthesize(
         seed=seed,
         count=count,
         with_distractors=distractors,
-        console=_console(),
+        console=console(),
     )
-
-
-@train_app.command("default")
-def train_default(
-    data: Annotated[list[Path], typer.Option(help="Folder of training material; may be given several times.")] = [  # noqa: B006
-        Path("sample-data")
-    ],
-    only: Annotated[TrainingTarget | None, typer.Option(help="One network instead of all.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-) -> None:
-    """Train the default networks again; they become the live ones."""
-    from covid_bert.commands.train import train_default as run
-
-    run(data, only=only.value if only else None, seed=seed, device=device, console=_console())
-
-
-@evaluate_app.command("default")
-def evaluate_default(
-    data: Annotated[Path, typer.Option(help="Folder with the external data sets as subfolders.")],
-    out: Out = Path("evaluation"),
-    samples: Annotated[Path, typer.Option(help="The project's sample data.")] = Path("sample-data"),
-    card: Annotated[Path | None, typer.Option(help="Folder of the documentation: write the model card too.")] = None,
-) -> None:
-    """Measure the default model on external studies: one JSON file, pictures, and the model card."""
-    from covid_bert.commands.evaluate import evaluate_default as run
-
-    raise typer.Exit(run(data, out, samples, card, _console()))
 
 
 def _show_version(value: bool) -> None:
@@ -315,12 +232,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def _console():  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console()
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from covid_bert.cli import PatternName, TrainingTarget
+from covid_bert.cli import PatternName
+from covid_bert.cli_groups import TrainingTarget
 from covid_bert.errors import NotFoundError
 from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.phantom import make

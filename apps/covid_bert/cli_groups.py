@@ -1,0 +1,101 @@
+"""The groups of commands: `covid-bert weights`, `covid-bert train` and `covid-bert evaluate`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
+train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
+
+
+class TrainingTarget(str, Enum):
+    """Default networks that can be trained."""
+
+    LUNGS = "lungs"
+    LESIONS = "lesions"
+
+
+def console():  # type: ignore[no-untyped-def]
+    """The terminal."""
+    from rich.console import Console
+
+    return Console()
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Show known and installed weights."""
+    from covid_bert.commands.weights import show
+
+    show(console())
+
+
+@weights_app.command("fetch")
+def weights_fetch(name: Annotated[str, typer.Argument(help="Name in the list.")]) -> None:
+    """Download weights; a broken download is resumed, the checksum is checked, HTTPS_PROXY is honoured."""
+    from covid_bert.commands.weights import fetch
+
+    fetch(name, console())
+
+
+@weights_app.command("import")
+def weights_import(
+    path: Annotated[Path, typer.Argument(help="Checkpoint of the authors (.pth), or safetensors.")],
+    name: Annotated[str | None, typer.Option(help="Name to install it under.")] = None,
+) -> None:
+    """Install a checkpoint file: read safely, checked against its network, kept as safetensors."""
+    from covid_bert.commands.weights import import_file
+
+    import_file(path, name, console())
+
+
+@weights_app.command("publish")
+def weights_publish(
+    name: Annotated[str, typer.Argument(help="Name in the list.")],
+    version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
+) -> None:
+    """Make an installed version the live one, or go back to an earlier one."""
+    from covid_bert.commands.weights import publish_version
+
+    publish_version(name, version, console())
+
+
+@weights_app.command("verify")
+def weights_verify() -> None:
+    """Check checksums, tensors and pointers of everything that is installed."""
+    from covid_bert.commands.weights import verify
+
+    verify(console())
+
+
+@train_app.command("default")
+def train_default(
+    data: Annotated[list[Path], typer.Option(help="Folder of training material; may be given several times.")] = [  # noqa: B006
+        Path("sample-data")
+    ],
+    only: Annotated[TrainingTarget | None, typer.Option(help="One network instead of all.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the default networks again; they become the live ones."""
+    from covid_bert.commands.train import train_default as run
+
+    run(data, only=only.value if only else None, seed=seed, device=device, console=console())
+
+
+@evaluate_app.command("default")
+def evaluate_default(
+    data: Annotated[Path, typer.Option(help="Folder with the external data sets as subfolders.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("evaluation"),
+    samples: Annotated[Path, typer.Option(help="The project's sample data.")] = Path("sample-data"),
+    card: Annotated[Path | None, typer.Option(help="Folder of the documentation: write the model card too.")] = None,
+) -> None:
+    """Measure the default model on external studies: one JSON file, pictures, and the model card."""
+    from covid_bert.commands.evaluate import evaluate_default as run
+
+    raise typer.Exit(run(data, out, samples, card, console()))
