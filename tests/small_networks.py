@@ -7,6 +7,7 @@ import torch
 
 from covid_bert.networks import architectures
 from covid_bert.networks.classifiers import ClipNetwork, EmbeddingMlp, StudyNetwork
+from covid_bert.networks.density import EmbeddingDensity
 from covid_bert.networks.r2plus1d import R2Plus1D
 from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.networks.slice_network import SliceNetwork
@@ -29,6 +30,10 @@ def small_networks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
         "study-bert-gelu": lambda: StudyNetwork(SIZE, activation=torch.nn.GELU),
         "embedding-mlp-256": lambda: EmbeddingMlp(SIZE, 16),
         "efficientnet-b3": lambda: SliceNetwork("b0"),
+        "r2plus1d18-narrow-bert": lambda: ClipNetwork(R2Plus1D((1, 1, 1, 1), (8, 8, 16, SIZE))),
+        "study-bert-narrow": lambda: StudyNetwork(SIZE, activation=torch.nn.GELU),
+        "embedding-mlp-narrow": lambda: EmbeddingMlp(SIZE, 16),
+        "clip-density-narrow": lambda: EmbeddingDensity(SIZE),
         "lesion-segmenter": lambda: SliceSegmenter(4, 3, (4, 4, 4, 4, 4, 4)),
     }
     for name, maker in small.items():

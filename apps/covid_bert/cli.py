@@ -47,6 +47,7 @@ class SystemName(str, Enum):
 class ConfigurationName(str, Enum):
     """Configurations of the systems."""
 
+    SMALL = "small"
     CORRECTED = "corrected"
     PUBLISHED = "published"
 
@@ -98,9 +99,10 @@ Report = Annotated[Path | None, typer.Option(help="Write a manifest of the run: 
 def classify(
     paths: Inputs,
     system: Annotated[list[SystemName], typer.Option(help="System; may be given several times.")] = [SystemName.S1],  # noqa: B006
-    configuration: Annotated[ConfigurationName, typer.Option(help="corrected, or as published.")] = (
-        ConfigurationName.CORRECTED
-    ),
+    configuration: Annotated[
+        ConfigurationName | None,
+        typer.Option(help="small: the default model; corrected or published: the papers' networks."),
+    ] = None,
     out: Out = Path("results"),
     lungs: Lungs = LungsMethod.AUTO,
     device: Device = "auto",
@@ -117,7 +119,7 @@ def classify(
         run(
             paths,
             [name.value for name in system],
-            configuration=configuration.value,
+            configuration=configuration.value if configuration is not None else None,
             out=out,
             device=device,
             lungs_method=lungs.value,

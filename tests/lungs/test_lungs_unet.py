@@ -229,10 +229,6 @@ def test_unknown_devices_are_refused(chest: Chest) -> None:
 class TestChoice:
     """Which method `auto` takes."""
 
-    @pytest.fixture(autouse=True)
-    def _nothing_shipped(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("covid_bert.weights.store.shipped_root", lambda: tmp_path)
-
     def test_without_weights_it_is_morphological(self, chest: Chest) -> None:
         lungs = segment_lungs(chest.volume)
         assert (lungs.method, lungs.warnings, lungs.weights) == ("morphological", (), None)

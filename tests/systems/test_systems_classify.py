@@ -15,7 +15,13 @@ from covid_bert.systems import SYSTEMS, create
 from covid_bert.systems.result import StudyResult
 
 pytestmark = pytest.mark.usefixtures("small_networks")
-COMBINATIONS = [(name, configuration) for name, entry in SYSTEMS.items() for configuration in entry.configurations]
+# Those that need the lesion network are in test_systems_small.py.
+COMBINATIONS = [
+    (name, configuration)
+    for name, entry in SYSTEMS.items()
+    for configuration, content in entry.configurations.items()
+    if not content.needs_lesions
+]
 
 
 @pytest.mark.parametrize(("system", "configuration"), COMBINATIONS)

@@ -19,7 +19,7 @@ from covid_bert.lungs import WEIGHTS_BY_METHOD, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.progress import Progress
 from covid_bert.report import study_picture
-from covid_bert.systems import SYSTEMS, Classification, StudyResult, create
+from covid_bert.systems import Classification, ClassificationSystem, StudyResult, create
 from covid_bert.systems.assemble import FINDING
 from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import WeightsState
@@ -31,7 +31,7 @@ def classify(
     inputs: list[Path],
     systems: list[str],
     *,
-    configuration: str,
+    configuration: str | None,
     out: Path,
     device: str,
     lungs_method: str,
@@ -61,7 +61,8 @@ def classify(
         files, scores = list(masks.values()), {}
         for system in made:
             classification = system.classify(volume, lungs, lesions, progress=progress.continued())
-            files += write_classification(volume, classification, masks, out, f"{name}.{system.NAME}-{configuration}")
+            stem = f"{name}.{system.NAME}-{system.configuration.name}"
+            files += write_classification(volume, classification, masks, out, stem)
             scores[system.NAME] = classification.result
         return {
             "files": [file.name for file in files],
@@ -73,9 +74,9 @@ def classify(
     versions = [
         lungs_version(lungs_method),
         lesions_version(),
-        *(_weights_versions(it, configuration) for it in systems),
+        *(_weights_versions(it) for it in made),
     ]
-    settings = f"{__version__} {configuration} {' '.join(versions)} {series or ''}"
+    settings = f"{__version__} {' '.join(versions)} {series or ''}"
     code, entries = Batch(out, settings, series, console).run(inputs, work)
     finish(entries, out, report, console)
     return code
@@ -128,9 +129,10 @@ def lesions_version() -> str:
     return _version(LESION_WEIGHTS)
 
 
-def _weights_versions(system: str, configuration: str) -> str:
-    parts = SYSTEMS[system].configurations[configuration].parts.values()
-    return system + ":" + ",".join(_version(part.weights) for part in parts)
+def _weights_versions(system: ClassificationSystem[Any]) -> str:
+    configuration = system.configuration
+    weights = ",".join(_version(part.weights) for part in configuration.parts.values())
+    return f"{system.NAME}-{configuration.name}:{weights}"
 
 
 def _version(name: str) -> str:

@@ -112,6 +112,8 @@ def _ask(url: str, samples: list[SampleStudy], results: Path, table: Table, cons
             result = _classified(client, sample, system, volume, lungs, lesions, results)
             seconds = sum(result.provenance.seconds.values())
             table.add_row(sample.name, system, outcome(result), f"{seconds:.1f}")
+            if DEMONSTRATION_MODEL in result.warnings:
+                table.caption = f"{DEMONSTRATION_MODEL} {RESEARCH_USE_ONLY}"
 
 
 def _offer(sample: SampleStudy, studies: Path) -> None:
@@ -151,8 +153,6 @@ def _lesions(
     shutil.move(image, path)
     found = reply["lesions"]
     console.print(f"  lesions: {found['total_ml']:.0f} ml, {found['share']:.1%} of the lungs", highlight=False)
-    if DEMONSTRATION_MODEL in reply["warnings"]:
-        console.print(f"  {DEMONSTRATION_MODEL}", highlight=False)
     return read_mask(path, volume)
 
 

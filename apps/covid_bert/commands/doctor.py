@@ -15,7 +15,7 @@ from rich.table import Table
 
 from covid_bert.commands.manifest import versions
 from covid_bert.errors import CovidBertError
-from covid_bert.systems import SYSTEMS
+from covid_bert.systems import SYSTEMS, default_configuration
 from covid_bert.weights import live
 from covid_bert.weights.location import home
 from covid_bert.weights.verify import verify_installed
@@ -147,7 +147,7 @@ def _systems() -> Check:
     untrained = [
         name
         for name, entry in SYSTEMS.items()
-        if any(live(part.weights) is None for part in entry.configurations["corrected"].parts.values())
+        if any(live(part.weights) is None for part in entry.configurations[default_configuration(name)].parts.values())
     ]
     if untrained:
         return Check(

@@ -13,10 +13,8 @@ import numpy.typing as npt
 from covid_bert import __version__
 from covid_bert.clips.sampling import Positions
 from covid_bert.clips.stack import ClipStack
-from covid_bert.lesions.mask import LesionMask
-from covid_bert.lungs.gray_level import published_dark_share
+from covid_bert.lesions import LesionMask, check_possible
 from covid_bert.lungs.mask import LungMask
-from covid_bert.lungs.selection import open_lung_slices
 from covid_bert.networks.devices import choose_device
 from covid_bert.progress import Progress
 from covid_bert.systems import location as location_map
@@ -36,6 +34,7 @@ from covid_bert.systems.assemble import (
     weights_warnings,
 )
 from covid_bert.systems.configuration import SystemConfiguration
+from covid_bert.systems.likeness import assess_likeness
 from covid_bert.systems.loading import LoadedNetwork, choose_dtype, load_network
 from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import (
@@ -46,8 +45,8 @@ from covid_bert.systems.result import (
     WindowScore,
 )
 from covid_bert.systems.segmented import SegmentedStudy
+from covid_bert.systems.slices import prepare_slices
 from covid_bert.volumes.volume import Unit, Volume
-from covid_bert.volumes.windows import gray8_slices
 
 Configuration = TypeVar("Configuration", bound=SystemConfiguration)
 
@@ -90,6 +89,8 @@ class Outcome:
         float32 (kept slices, rows, columns).
     segments
         Attention of a study network.
+    embedding
+        float32 (channels): of the whole study, for the density of a configuration that has one.
     """
 
     stages: list[StageScore]
@@ -99,6 +100,7 @@ class Outcome:
     clip_scores: npt.NDArray[np.float64]
     location: npt.NDArray[np.float32]
     segments: list[SegmentAttention] = field(default_factory=list)
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 class ClassificationSystem(ABC, Generic[Configuration]):
@@ -153,9 +155,10 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         NotChestError
             If no lungs are found.
         InputError
-            If a given mask is on another grid, or that of the lungs is empty.
+            If a given mask is on another grid, or that of the lungs is empty; if the configuration needs lesions and
+            they cannot be segmented in this volume.
         WeightsError
-            If installed weights are damaged.
+            If installed weights are damaged, or those of the lesion network are missing and needed.
         OutOfMemoryError
             If the machine's memory is too small.
         CancelledError
@@ -167,6 +170,8 @@ class ClassificationSystem(ABC, Generic[Configuration]):
     def _classify(
         self, volume: Volume, lungs: LungMask | None, lesions: LesionMask | None, progress: Progress
     ) -> Classification:
+        if self.configuration.needs_lesions and lesions is None:
+            check_possible(volume)
         study = SegmentedStudy.of(
             volume, lungs, lesions, lungs_method=self.lungs_method, device=str(self.device), progress=progress
         )
@@ -178,20 +183,11 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             for network in networks.values():
                 check_contract(network, self.configuration)
         with progress.stage("slices"):
-            indices = _kept_slices(volume, lungs, self.configuration, progress)
-            stack = ClipStack.prepare(
-                volume,
-                lungs,
-                indices,
-                window=self.configuration.window,
-                side=self.configuration.stack_side,
-                channels=self.configuration.channels,
-                on_progress=lambda fraction: progress.update("slices", fraction),
-            )
+            stack = prepare_slices(study, self.configuration, progress)
         outcome = self._run(stack, networks, progress)
         with progress.stage("location"):
             location = location_map.study_map(
-                outcome.location, indices, volume, lungs, lesions, finding=FINDING, seen_share=self._seen_share
+                outcome.location, stack.indices, volume, lungs, lesions, finding=FINDING, seen_share=self._seen_share
             )
         result = self._result(study, stack, networks, outcome, location, progress)
         return Classification(result, lungs, location.array, lesions)
@@ -214,6 +210,9 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         ]
         scores = named(outcome.scores)
         calibrated, calibration_warnings = calibrate(outcome.scores, deciding)
+        likeness = assess_likeness(study, networks, outcome.embedding)
+        if likeness.unlike:
+            calibrated = None
         return StudyResult(
             study=describe(volume),
             weights_state=state,
@@ -236,12 +235,13 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             location_map=location_map.summarise(location, volume, lungs),
             lungs=measure(volume, lungs),
             lesions=lesion_measurement(study.lesions, measured) if study.lesions and measured else None,
-            out_of_distribution_score=None,
+            out_of_distribution_score=likeness.score,
             warnings=[
                 *study.warnings,
                 *crop_warnings(lungs, stack.indices, self._seen_share),
                 *weights_warnings(state, untrained, weights),
                 *calibration_warnings,
+                *likeness.warnings,
             ],
             provenance=Provenance(
                 system=self.NAME,
@@ -262,25 +262,10 @@ class ClassificationSystem(ABC, Generic[Configuration]):
 
     @property
     def _seen_share(self) -> float:
-        """Share of a slice's rows and columns that the networks see."""
-        return self.configuration.input_side / self.configuration.stack_side
+        """Share of a slice's rows and columns that the networks see; a frame around the lungs cuts none of them off."""
+        return 1.0 if self.configuration.framed else self.configuration.input_side / self.configuration.stack_side
 
     @property
     @abstractmethod
     def decisive_parts(self) -> tuple[str, ...]:
         """Roles of the networks behind the final score; the last one's weights carry its calibration."""
-
-
-def _kept_slices(
-    volume: Volume, lungs: LungMask, configuration: SystemConfiguration, progress: Progress
-) -> npt.NDArray[np.int64]:
-    """Choose the open-lung range: the published rules by dark pixels inside the body, the corrected one by the mask."""
-    rule = configuration.open_lungs
-    if not rule.startswith("published"):
-        return open_lung_slices(lungs, rule=rule)
-    # A slice at a time: a long study in gray levels would be another large array.
-    shares = []
-    for index in range(volume.shape[0]):
-        progress.update("slices", 0.0)
-        shares.append(published_dark_share(gray8_slices(volume, configuration.window, np.array([index])))[0])
-    return open_lung_slices(np.array(shares), rule=rule)

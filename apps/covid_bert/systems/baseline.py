@@ -37,13 +37,14 @@ class SliceVotingSystem(ClassificationSystem[BaselineConfiguration]):
         assert isinstance(module, SliceNetwork)
         voters = central_slices(len(stack.indices), self.configuration.slice_count)
         location = LocationAccumulator(len(stack.indices))
-        scores = []
+        scores, embeddings = [], []
         with progress.stage("clips"):
             for number, position in enumerate(voters):
                 progress.update("clips", number / len(voters))
                 slice_ = stack.clip(position[None], self.configuration.input_side)[:, :, 0].to(network.device)
                 with torch.no_grad():
                     features = module.features(slice_)
+                    embeddings.append(module.embed(features)[0].float().cpu().numpy())
                 cam, logits = grad_cam(
                     features[:, :, None], lambda maps: module.pool(maps[:, :, 0]), CLASS_NAMES.index(FINDING)
                 )
@@ -64,6 +65,7 @@ class SliceVotingSystem(ClassificationSystem[BaselineConfiguration]):
             clip_kinds=[self.configuration.slice_choice] * len(voters),
             clip_scores=np.stack(scores),
             location=location.mean(),
+            embedding=np.mean(embeddings, axis=0),
         )
 
 

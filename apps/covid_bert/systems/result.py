@@ -176,6 +176,9 @@ class StudyResult(_Frozen):
     location_map: LocationMap | None
     lungs: LungMeasurement
     lesions: LesionMeasurement | None = Field(description="Null: no lesion network took part; `warnings` says why.")
-    out_of_distribution_score: float | None = Field(description="Null: not assessed by this system.")
+    out_of_distribution_score: float | None = Field(
+        description="Distance from the training studies, or of the input from plain limits, as a share of the limit; "
+        "above 1 no probability is given. Null: not assessed."
+    )
     warnings: list[str]
     provenance: Provenance

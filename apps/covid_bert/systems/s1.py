@@ -85,6 +85,7 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
                 SegmentAttention(windows=[int(window) for window in bin_], attention=float(weight))
                 for bin_, weight in zip(members, attention, strict=False)
             ],
+            embedding=embeddings.mean(0).numpy(),
         )
 
     def _segments(self, embeddings: Tensor) -> tuple[Tensor, Tensor, list[Positions]]:

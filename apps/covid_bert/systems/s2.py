@@ -65,4 +65,5 @@ class ClipMlpSystem(ClassificationSystem[S2Configuration]):
             clip_kinds=[self.configuration.slice_choice] * len(clips.clips),
             clip_scores=clips.scores.double().numpy(),
             location=clips.location,
+            embedding=clips.embeddings.mean(0).numpy(),
         )

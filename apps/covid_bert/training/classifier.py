@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from covid_bert.training.studies import ClassifierStudy
 # Synthetic studies carry their label without doubt; real ones would not.
 LABEL_SMOOTHING = 0.05
 OnStep = Callable[[int, float, float], None]
+Module = TypeVar("Module", bound=nn.Module)
+Batch = TypeVar("Batch")
 _REPORTED = 25
 
 
@@ -82,12 +85,11 @@ def train_clip_network(
     ClipNetwork
         The module in evaluation mode.
     """
-    module = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def loss(samples: Tensor, labels: Tensor) -> Tensor:
-        clips = samples.contiguous(memory_format=torch.channels_last_3d)
+        # Channels last would be slower here: the backward pass of the batch norms is.
         with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
-            features = module.trunk(clips)
+            features = module.trunk(samples)
         return cross_entropy(module.pool(features.float()).logits, labels, label_smoothing=LABEL_SMOOTHING)
 
     generator = np.random.default_rng([seed, 3])
@@ -101,17 +103,15 @@ def train_slice_network(
     schedule: Schedule,
     *,
     seed: int,
-    precision: torch.dtype = torch.bfloat16,
     on_step: OnStep | None = None,
 ) -> SliceNetwork:
-    """Train the slice network on random slices of the central half; in place. See `train_clip_network`."""
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Train the slice network on random slices of the central half, in float32; in place.
+
+    Parameters are those of `train_clip_network`.
+    """
 
     def loss(samples: Tensor, labels: Tensor) -> Tensor:
-        slices = samples[:, :, 0].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
-            features = module.features(slices)
-        return cross_entropy(module.pool(features.float()), labels, label_smoothing=LABEL_SMOOTHING)
+        return cross_entropy(module(samples[:, :, 0]), labels, label_smoothing=LABEL_SMOOTHING)
 
     generator = np.random.default_rng([seed, 4])
     samples = _samples(studies, schedule.batch, generator, draw=draw_slice)
@@ -244,7 +244,15 @@ def _choices(
         yield chosen, torch.tensor([item.label for item in chosen])
 
 
-def _optimise(module, batches, loss, schedule, *, seed, on_step=None):  # type: ignore[no-untyped-def]
+def _optimise(
+    module: Module,
+    batches: Iterator[tuple[Batch, Tensor]],
+    loss: Callable[[Batch, Tensor], Tensor],
+    schedule: Schedule,
+    *,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> Module:
     """Minimise `loss` over the schedule's steps; the generator's state outside is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

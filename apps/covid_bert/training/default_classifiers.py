@@ -58,13 +58,13 @@ class ClassifierTraining:
         Schedules of the final networks.
     """
 
-    studies: int = 500
+    studies: int = 400
     folds: int = 3
-    fold_share: float = 0.5
-    clip: Schedule = field(default_factory=lambda: Schedule(450, 8, 1.5e-3, 1e-2))
+    fold_share: float = 0.4
+    clip: Schedule = field(default_factory=lambda: Schedule(400, 8, 1.5e-3, 1e-2))
     mlp: Schedule = field(default_factory=lambda: Schedule(400, 16, 2e-3, 1e-3))
     study: Schedule = field(default_factory=lambda: Schedule(300, 16, 1e-3, 1e-2))
-    slice: Schedule = field(default_factory=lambda: Schedule(400, 32, 2e-3, 1e-2))
+    slice: Schedule = field(default_factory=lambda: Schedule(300, 32, 2e-3, 1e-2))
 
     def in_folds(self) -> ClassifierTraining:
         """The same with the steps of a fold."""
@@ -148,7 +148,7 @@ def train_classifiers(
     )
     persons = [study for study in studies if not study.source.startswith(PHANTOM_PREFIX)]
     out_of_fold, limits = _out_of_fold(studies, persons, training.in_folds(), seed, say)
-    final = _train(studies, training, seed, lambda text: say(f"final: {text}"))
+    final = _train(studies, training, seed, _prefixed(say, "final"))
     for system, density in final.densities.items():
         density.threshold.fill_(limits[system])
     mlp = _new(S2_CONFIGURATIONS["small"].parts["mlp"], EmbeddingMlp, seed)
@@ -201,7 +201,7 @@ def _out_of_fold(
         say(f"fold {number + 1} without {', '.join(sorted(held_persons))}")
         kept = [study for study in studies if study.source not in held_persons]
         held = [study for study in persons if study.source in held_persons]
-        trained = _train(kept, training, seed + number + 1, lambda text, fold=number + 1: say(f"fold {fold}: {text}"))
+        trained = _train(kept, training, seed + number + 1, _prefixed(say, f"fold {number + 1}"))
         embeddings = embed_studies(trained.clip, held)
         votes, slice_embeddings = vote(trained.slices, held)
         scores["s1"].append(study_scores(trained.study, embeddings))
@@ -232,3 +232,7 @@ def _new(part: Part, kind: type[Module], seed: int) -> Module:
     module, _ = untrained(part.architecture, seed)
     assert isinstance(module, kind)
     return module.requires_grad_(True)
+
+
+def _prefixed(say: Say, prefix: str) -> Say:
+    return lambda text: say(f"{prefix}: {text}")

@@ -59,9 +59,6 @@ RECIPES = {
             window_hu=(-1024.0, 400.0),
             context=lung_network.CONTEXT,
             crop=(192, 224),
-            # Lungs are easy to find until they are dense.
-            patterns=(("covid-like", 0.5), ("bacterial-like", 0.38), ("none", 0.12)),
-            severity=(0.3, 1.0),
         ),
         lung_network.ARCHITECTURE,
         Role.LUNGS,

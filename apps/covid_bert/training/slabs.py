@@ -22,8 +22,8 @@ from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.training.material import Material
 
 FloatArray = npt.NDArray[np.float32]
-Chances = tuple[tuple[str, float], ...]
-PATTERN_CHANCES: Chances = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
+# Patterns of the generator with their chances, which sum to one.
+PATTERN_CHANCES = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,6 @@ class SlabTask:
         Neighbouring slabs on each side.
     crop
         Rows and columns of a training sample.
-    patterns
-        Patterns of the generator with their chances, which sum to one.
-    severity
-        Least and greatest.
     """
 
     name: str
@@ -57,8 +53,6 @@ class SlabTask:
     window_hu: tuple[float, float]
     context: int
     crop: tuple[int, int]
-    patterns: Chances = PATTERN_CHANCES
-    severity: tuple[float, float] = (0.05, 1.0)
 
     @property
     def sees_lungs(self) -> bool:
@@ -111,14 +105,14 @@ class SlabStudy:
 
 def make_study(material: WorkingMaterial, task: SlabTask, generator: np.random.Generator) -> SlabStudy:
     """Plant lesions in a study, and average its slices into slabs of a random thickness."""
-    names, chances = zip(*task.patterns, strict=True)
+    names, chances = zip(*PATTERN_CHANCES, strict=True)
     pattern = str(generator.choice(names, p=chances))
     planted = plant_lesions(
         material.hounsfield,
         material.lungs,
         material.spacing,
         pattern=pattern,
-        severity=float(generator.uniform(*task.severity)),
+        severity=float(generator.uniform(0.05, 1.0)),
         seed=int(generator.integers(2**31)),
     )
     labels = planted.lesions.copy()

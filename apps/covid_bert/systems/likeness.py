@@ -1,0 +1,103 @@
+"""Whether a study is like those that the networks were trained on; if not, no probability is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from covid_bert.networks.density import EmbeddingDensity
+from covid_bert.systems.loading import LoadedNetwork
+from covid_bert.systems.segmented import SegmentedStudy
+
+DENSITY = "density"
+UNLIKE = "This study is unlike what the model has seen: no probability is given."
+VOID = "The density of the training studies was fitted with other weights, so that it is not known how unlike they are."
+LARGEST_SLICE_STEP = 10.0  # mm
+FEWEST_LUNG_SLICES = 12
+PLAUSIBLE_LUNGS = (800.0, 9500.0)  # ml
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What is known of a study's distance from the training studies.
+
+    Parameters
+    ----------
+    score
+        Largest of the distance and the plain checks, each relative to its limit; None where it was not assessed.
+    unlike
+        Whether a limit is passed.
+    warnings
+        Sentences for the user.
+    """
+
+    score: float | None = None
+    unlike: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def assess_likeness(
+    study: SegmentedStudy, networks: Mapping[str, LoadedNetwork], embedding: npt.NDArray[np.float32] | None
+) -> Likeness:
+    """Compare a study with the training studies.
+
+    Parameters
+    ----------
+    study
+        With its lungs.
+    networks
+        Of the system, by role. Without one of the role ``density`` nothing is assessed.
+    embedding
+        (channels): what the density judges.
+
+    Returns
+    -------
+    Likeness
+        The score is None without installed weights of the density, or where they are of other networks; the plain
+        checks are made all the same.
+    """
+    density = networks.get(DENSITY)
+    if density is None or embedding is None:
+        return Likeness()
+    found = _input_checks(study)
+    notes = []
+    assessed = density.identity.trained and not _is_void(networks)
+    if assessed:
+        module = density.module
+        assert isinstance(module, EmbeddingDensity)
+        with torch.inference_mode():
+            distance = float(module(torch.from_numpy(embedding)[None].to(density.device))[0])
+        found["Its images lie far from those of the training."] = distance
+    elif density.identity.trained:
+        notes.append(VOID)
+    # A value that is not a number passes no comparison, and must not count as likeness.
+    reasons = [reason for reason, value in found.items() if not value <= 1.0]
+    if reasons:
+        notes.append(" ".join((UNLIKE, *reasons)))
+    return Likeness(max(found.values()) if assessed else None, bool(reasons), tuple(notes))
+
+
+def _input_checks(study: SegmentedStudy) -> dict[str, float]:
+    """Plain facts of the input relative to their limits, by the sentence that is said beyond the limit."""
+    volume, lungs = study.volume, study.lungs.array
+    step = volume.spacing[0]
+    slices = int(np.count_nonzero(lungs.any(axis=(1, 2))))
+    milliliters = np.count_nonzero(lungs) * volume.voxel_milliliters
+    smallest, largest = PLAUSIBLE_LUNGS
+    return {
+        f"Its slices lie {step:.1f} mm apart.": step / LARGEST_SLICE_STEP,
+        f"It has {slices} slices with lung.": FEWEST_LUNG_SLICES / max(slices, 1),
+        f"Its lungs hold {milliliters:.0f} ml.": max(milliliters / largest, smallest / max(milliliters, 1e-3)),
+    }
+
+
+def _is_void(networks: Mapping[str, LoadedNetwork]) -> bool:
+    """Whether the density was fitted with other networks than those at hand."""
+    manifest = networks[DENSITY].manifest
+    fitted_with = manifest.fitted_with if manifest is not None else {}
+    present = {network.identity.name: network.identity.sha256 for network in networks.values()}
+    return not fitted_with or any(present.get(name) != sha256 for name, sha256 in fitted_with.items())
