@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from covid_bert.networks.published_keys import to_published
+from covid_bert.weights import store as weights_store
 from covid_bert.weights.untrained import untrained
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -21,9 +22,10 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program's data folder, empty; proxies of the machine do not interfere."""
+    """The program's data folder, empty, and nothing shipped; proxies of the machine do not interfere."""
     home = tmp_path / "home"
     monkeypatch.setenv("COVID_BERT_HOME", str(home))
+    monkeypatch.setattr(weights_store, "shipped_root", lambda: tmp_path / "nothing-shipped")
     for name in _PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -39,7 +39,7 @@ class EmbeddingDensity(nn.Module):
         self.register_buffer("threshold", torch.ones(()))
 
     def distance(self, embeddings: Tensor) -> Tensor:
-        """Distance of (batch, size) embeddings from the mean: (batch), 1 on average for what it was fitted on."""
+        """Distance of (batch, size) embeddings from the mean: (batch), about 1 or less for what it was fitted on."""
         centred = embeddings.float() - self.mean
         scores = centred @ self.whitening.T
         lengths = self.whitening.norm(dim=1)

@@ -23,7 +23,7 @@ from covid_bert.training.material import Material
 
 FloatArray = npt.NDArray[np.float32]
 # Patterns of the generator with their chances, which sum to one.
-PATTERN_CHANCES = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
+PATTERN_CHANCES: tuple[tuple[str, float], ...] = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
 
 
 @dataclass(frozen=True)
