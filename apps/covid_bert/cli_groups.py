@@ -18,6 +18,7 @@ class TrainingTarget(str, Enum):
 
     LUNGS = "lungs"
     LESIONS = "lesions"
+    CLASSIFIERS = "classifiers"
 
 
 def console():  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ import pytest
 
 from covid_bert.errors import NotFoundError, OutputError, UnreadableFileError
 from covid_bert.evaluation import model_card
+from covid_bert.evaluation.default_model import _changes
 from covid_bert.evaluation.model_card import published, read_measurement, render, write_card
 from covid_bert.evaluation.results import SourceTest
 from covid_bert.weights.identity import WeightsIdentity
@@ -58,6 +59,12 @@ def test_card_speaks_of_demonstration_weights_only_where_there_are_some(measured
     assert "| default-lesions | v001 | abababababab | yes | planted lesions \\| real lungs |" in card
 
 
+def test_card_warns_of_weights_that_changed_during_the_run(measured) -> None:
+    assert measured[1].warnings == []
+    warned = measured[1].model_copy(update={"warnings": _changes({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})})
+    assert "**Weights changed while the studies were measured (b, c): measure again.**" in render(warned)
+
+
 def test_card_says_whether_the_source_can_be_told(measured) -> None:
     test = SourceTest(features="noise", studies=8, sources=["a", "b"], accuracy=0.9, chance=0.4, p_value=0.01)
     measurement = measured[1].model_copy(update={"source_tests": [test]})
@@ -70,7 +77,7 @@ def test_card_says_whether_the_source_can_be_told(measured) -> None:
 def test_only_what_may_be_redistributed_is_published(measured, tmp_path) -> None:
     output, measurement, _ = measured
     (tmp_path / "default-model").mkdir()
-    (tmp_path / "default-model" / "old.jpg").write_bytes(b"")
+    (tmp_path / "default-model" / "old.png").write_bytes(b"")
     card = write_card(output, tmp_path)
     shown = {path.name for path in (tmp_path / "default-model").iterdir()}
     may = {name for row in measurement.studies if row.redistributable for name in row.pictures}

@@ -23,10 +23,10 @@ from covid_bert.training.lesion_evidence import fast_evidence
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import WorkingMaterial
 from covid_bert.training.studies import (
+    _WHOLE_SLICES,
     COVID,
     OTHER,
     StudyPlan,
-    _WHOLE_SLICES,
     _volume,
     load_study,
     make_classifier_study,

@@ -10,6 +10,7 @@ import torch
 
 from covid_bert.cli import PatternName
 from covid_bert.cli_groups import TrainingTarget
+from covid_bert.commands.train import TARGETS
 from covid_bert.errors import NotFoundError
 from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.phantom import make
@@ -166,4 +167,4 @@ def test_material_that_is_not_there_is_an_error_that_says_where_to_look(tmp_path
 
 def test_the_command_line_offers_what_there_is() -> None:
     assert {name.value for name in PatternName} == set(PATTERNS)
-    assert {name.value for name in TrainingTarget} == set(RECIPES)
+    assert {name.value for name in TrainingTarget} == set(TARGETS)

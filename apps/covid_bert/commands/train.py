@@ -10,12 +10,21 @@ from pathlib import Path
 from rich.console import Console
 
 from covid_bert import DEMONSTRATION_MODEL
+from covid_bert.errors import WeightsError
+from covid_bert.lesions.network import ARCHITECTURE as LESION_ARCHITECTURE
+from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
+from covid_bert.networks.architectures import ARCHITECTURES
+from covid_bert.training.default_classifiers import train_classifiers
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
-from covid_bert.training.material import MaterialReport, load_material
-from covid_bert.weights.location import weights_root
-from covid_bert.weights.store import InstalledWeights
+from covid_bert.training.installation import install_classifiers
+from covid_bert.training.lesion_evidence import fast_evidence
+from covid_bert.training.material import Material, MaterialReport, load_material
+from covid_bert.weights.location import home, weights_root
+from covid_bert.weights.store import live, load_into
+from covid_bert.weights.version_folder import InstalledWeights
 
-SEGMENTERS = tuple(RECIPES)
+CLASSIFIERS = "classifiers"
+TARGETS = (*RECIPES, CLASSIFIERS)
 
 
 def train_default(
@@ -28,7 +37,7 @@ def train_default(
     folders
         Where the training material lies: ``sample-data``, and folders with what docs/model-card.md names.
     only
-        One of `SEGMENTERS`; all when None.
+        One of `TARGETS`; all when None.
     seed
         Of initialisation and samples.
     device
@@ -47,9 +56,12 @@ def train_default(
     for name in report.missing:
         console.print(f"[yellow]  not found, trained without: {name}[/yellow]", highlight=False)
     made = []
-    for target in SEGMENTERS if only is None else (only,):
+    for target in TARGETS if only is None else (only,):
         console.print(f"Training: {target}", highlight=False)
         started = time.monotonic()
+        if target == CLASSIFIERS:
+            made += _train_classifiers(materials, seed, console)
+            continue
         weights = train_default_segmenter(
             target, materials, seed=seed, device=device, on_step=_told(console, RECIPES[target].schedule.steps)
         )
@@ -63,6 +75,29 @@ def train_default(
     console.print(f"Installed and live in {os.path.relpath(weights_root())}", highlight=False)
     console.print(DEMONSTRATION_MODEL, style="dim")
     return made
+
+
+def _train_classifiers(materials: list[Material], seed: int, console: Console) -> list[InstalledWeights]:
+    """Train the small configurations of the systems on studies as the live lesion network sees them."""
+    module = ARCHITECTURES[LESION_ARCHITECTURE]()
+    load_into(module, LESION_WEIGHTS, architecture=LESION_ARCHITECTURE)
+    lesions = live(LESION_WEIGHTS)
+    contract = lesions.manifest.input if lesions is not None else None
+    if lesions is None or contract is None or contract.window_hu is None:
+        raise WeightsError(
+            "The live lesion network does not say which window it was trained with.",
+            "Train it with `covid-bert train default --only lesions`.",
+        )
+    # A folder for each lesion network: the studies in it hold what that network said.
+    folder = home() / "training" / f"studies-{lesions.sha256[:12]}"
+    classifiers = train_classifiers(
+        materials,
+        folder,
+        fast_evidence(module.eval(), contract.window_hu),
+        seed=seed,
+        say=lambda text: console.print(f"  {text}", highlight=False),
+    )
+    return install_classifiers(classifiers)
 
 
 def _told(console: Console, steps: int) -> Callable[[int, float, float], None]:

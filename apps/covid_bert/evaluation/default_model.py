@@ -19,7 +19,7 @@ from covid_bert.evaluation.study_measurement import facts_of, measure_study, rec
 from covid_bert.files import write_atomically
 from covid_bert.systems import SYSTEMS, ClassificationSystem, create
 from covid_bert.weights.identity import WeightsIdentity
-from covid_bert.weights.store import live
+from covid_bert.weights.store import list_names, live
 
 MEASUREMENT_FILE = "measurement.json"
 PICTURES = "pictures"
@@ -64,6 +64,7 @@ def measure(folder: Path, output: Path, *, samples: Path, on_study: OnStudy | No
             "No study of a known data set is there.", "Give the folder that holds the data sets as subfolders."
         )
     start = time.perf_counter()
+    before = live_weights()
     systems, absent = installed_systems()
     rows: list[StudyRow] = []
     weights: dict[tuple[str, str], WeightsIdentity] = {}
@@ -85,6 +86,7 @@ def measure(folder: Path, output: Path, *, samples: Path, on_study: OnStudy | No
             findings=found,
             targets=summary.targets(rows, found),
             source_tests=summary.source_tests(rows),
+            warnings=_changes(before, live_weights()),
             seconds=round(time.perf_counter() - start, 1),
         )
         write_atomically(output / MEASUREMENT_FILE, measurement.model_dump_json(indent=1) + "\n")
@@ -117,6 +119,20 @@ def installed_systems() -> tuple[list[ClassificationSystem[Any]], list[NotMeasur
             else:
                 systems.append(create(name, configuration))
     return systems, absent
+
+
+def live_weights() -> dict[str, str]:
+    """SHA-256 of the live weights by name."""
+    found = {name: live(name) for name in list_names()}
+    return {name: weights.sha256 for name, weights in found.items() if weights is not None}
+
+
+def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Say which weights changed between two looks: the studies were then not measured with the same ones."""
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if not changed:
+        return []
+    return [f"Weights changed while the studies were measured ({', '.join(changed)}): measure again."]
 
 
 def _measure(

@@ -74,7 +74,7 @@ def write_card(output: Path, docs: Path) -> Path:
         figures = docs / FIGURES
         figures.mkdir(parents=True, exist_ok=True)
         for old in figures.iterdir():
-            if old.suffix in {".png", ".jpg", ".json"}:
+            if old.suffix in {".png", ".json"}:
                 old.unlink()
         overview_figure(measurement, figures / OVERVIEW)
         for row in measurement.studies:
@@ -123,11 +123,13 @@ def render(measurement: Measurement) -> str:
 
 def _introduction(measurement: Measurement) -> str:
     demonstration = any(item.demonstration for item in measurement.weights)
-    note = f"**{DEMONSTRATION_MODEL}** " if demonstration else ""
+    notes = [f"**{warning}**" for warning in measurement.warnings]
+    if demonstration:
+        notes.append(f"**{DEMONSTRATION_MODEL}**")
     return f"""
 # Model card: the default model
 
-{note}{measurement.research_use_only}
+{" ".join([*notes, measurement.research_use_only])}
 
 The default model is what the program uses without a download: small networks that outline the lungs, mark
 ground-glass and consolidation in them, and score a chest CT for COVID-19. The tables and figures here are written by
@@ -148,8 +150,8 @@ def _targets(measurement: Measurement) -> str:
     return f"""
 ## Targets
 
-The default model reaches {reached} of the {len(judged)} targets that could be measured, of {len(measurement.targets)}
-stated.
+Of {len(measurement.targets)} stated targets, {len(judged)} could be measured; the default model reaches {reached} of
+these.
 
 {tables.targets_table(measurement.targets)}"""
 
@@ -204,18 +206,19 @@ def _classification(measurement: Measurement) -> str:
     if not any(row.classifications for row in rows):
         text = "No classification system has weights, so none was measured."
     else:
-        text = f"""Scores are not probabilities; a probability stands only where the weights carry a calibration. Lungs
-replaced: the same study with even, noisy tissue of -860 HU in the lungs. A score that does not fall then rests on
-something else than the lungs.
+        text = f"""Scores are not probabilities; a probability stands only where the weights carry a calibration and the
+study is like those of the training. Lungs replaced: the same study with even, noisy tissue of -860 HU in the lungs. A
+score that does not fall then rests on something else than the lungs.
 
 {tables.classification_table(rows)}"""
-    blanked = [row for row in rows if row.blanked_lesion_share is not None]
     lines = [
-        f"- {row.name}: lesion share {tables.percent(row.lesions.share if row.lesions else None)}, with the lungs "
-        f"replaced {tables.percent(row.blanked_lesion_share)}"
-        for row in blanked
+        f"- {row.name}: {tables.percent(row.lesions.share if row.lesions else None)}, then "
+        f"{tables.percent(row.blanked_lesion_share)}"
+        for row in rows
+        if row.blanked_lesion_share is not None
     ]
-    return "\n\n".join(["## Classification", text, "\n".join(lines)]).strip()
+    replaced = "Lesion share of infected studies, and what is left of it with their lungs replaced:"
+    return "\n\n".join(["## Classification", text, *([replaced, "\n".join(lines)] if lines else [])])
 
 
 def _sources(measurement: Measurement) -> str:
@@ -263,7 +266,11 @@ def _limits(measurement: Measurement) -> str:
 
 
 def _pictures(measurement: Measurement) -> str:
-    shown = [f"![{row.name}]({FIGURES}/{name})" for row in measurement.studies for name in row.pictures]
+    shown = [
+        f"![{row.name}, {'largest errors' if '.errors.' in name else 'slices through the lungs'}]({FIGURES}/{name})"
+        for row in measurement.studies
+        for name in row.pictures
+    ]
     if not shown:
         return ""
     return "\n\n".join(["## Pictures", "Of studies that may be redistributed; see `sample-data` for licences.", *shown])

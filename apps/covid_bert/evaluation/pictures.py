@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from PIL import Image
 
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.evaluation.studies import Condition, ExternalStudy
@@ -33,7 +34,6 @@ _APART_MILLIMETERS = 10.0
 # Told apart from the colours of the lesions by lightness and hue with any colour vision (Okabe and Ito).
 TRUTH_COLOUR, LUNG_COLOUR = "#56B4E9", "#FFFFFF"
 _TINT = 0.35
-_QUALITY = 88
 
 Box = tuple[slice, slice]
 
@@ -48,7 +48,7 @@ def write_pictures(study: ExternalStudy, measured: MeasuredStudy, folder: Path) 
     measured
         Its record and masks.
     folder
-        Gets ``NAME.jpg`` and ``NAME.errors.jpg``.
+        Gets ``NAME.png`` and ``NAME.errors.png``.
 
     Returns
     -------
@@ -57,13 +57,13 @@ def write_pictures(study: ExternalStudy, measured: MeasuredStudy, folder: Path) 
     """
     if measured.lungs is None:
         return []
-    overview = folder / f"{study.name}.jpg"
+    overview = folder / f"{study.name}.png"
     _draw(study, measured, measured.lungs, spread_slices(measured.lungs), "Slices through the lungs", overview)
     written = [overview]
     wrong = wrong_slices(study, measured.lesions)
     if wrong:
         title = "Largest errors of the lesions" if study.lesions is not None else "Largest false positives"
-        errors = folder / f"{study.name}.errors.jpg"
+        errors = folder / f"{study.name}.errors.png"
         _draw(study, measured, measured.lungs, wrong, title, errors)
         written.append(errors)
     return written
@@ -134,9 +134,12 @@ def _draw(
     _legend(figure, study, measured)
     notes = [*demonstration_warnings(measured.weights), RESEARCH_USE_ONLY]
     figure.text(0.5, 0.1 / tall, " ".join(notes), size=9.5, color=INK, ha="center", weight="bold")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    # A palette makes the file a third as large; 255 colours are more than gray levels and overlays need.
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(255, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    # Noise makes a PNG of CT several times as large.
-    FigureCanvasAgg(figure).print_jpg(buffer, pil_kwargs={"quality": _QUALITY})
+    picture.save(buffer, "PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
 
 

@@ -176,6 +176,7 @@ class Measurement(_Frozen):
     findings: list[Finding]
     targets: list[Target]
     source_tests: list[SourceTest]
+    warnings: list[str] = Field(default=[], description="Of the run as a whole.")
     seconds: float
 
     def finding(self, key: str) -> Finding | None:
