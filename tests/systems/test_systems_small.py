@@ -1,4 +1,4 @@
-"""The small configurations: lesion evidence, the default where its weights are live, and studies unlike the training."""
+"""The small configurations: lesion evidence, the default where weights are live, studies unlike the training."""
 
 from __future__ import annotations
 

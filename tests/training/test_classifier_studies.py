@@ -41,7 +41,7 @@ class DenseIsLesion:
 
     calls: Path | None = None
 
-    def __call__(self, hounsfield: np.ndarray, lungs: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    def __call__(self, hounsfield: np.ndarray, lungs: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:  # noqa: ARG002
         if self.calls is not None:
             (self.calls / f"{np.random.default_rng().integers(2**62)}").touch()
         dense = gaussian_filter(((hounsfield > -650) & (lungs > 0)).astype(np.float32), (0, 1, 1))

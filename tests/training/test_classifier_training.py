@@ -100,7 +100,7 @@ def test_the_slice_network_learns_what_tells_the_classes_apart(studies) -> None:
     module = ARCHITECTURES["efficientnet-b0-narrow"]()
     losses: list[float] = []
     module = train_slice_network(
-        module, studies, Schedule(50, 8, 3e-3), seed=1, on_step=lambda step, loss, seconds: losses.append(loss)
+        module, studies, Schedule(50, 8, 3e-3), seed=1, on_step=lambda _step, loss, _seconds: losses.append(loss)
     )
     assert not module.training
     assert losses[-1] < 0.6 * losses[0]

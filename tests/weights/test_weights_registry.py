@@ -55,12 +55,16 @@ def check_shipped(path: Path) -> None:
     assert weights.manifest.demonstration
     assert (weights.manifest.architecture, weights.manifest.role) == (item.architecture, item.role)
     assert weights.manifest.licence == item.licence
+    window = weights.manifest.input.window_hu if weights.manifest.input is not None else None
+    assert window == item.input.window_hu
 
 
 def test_a_shipped_file_that_the_registry_does_not_know_is_noticed(monkeypatch, tmp_path):
     monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
     item = entry("default-lungs")
-    provenance = Provenance(architecture=item.architecture, role=item.role, licence=item.licence, demonstration=True)
+    provenance = Provenance(
+        architecture=item.architecture, role=item.role, licence=item.licence, demonstration=True, input=item.input
+    )
     weights = add_version(item.name, untrained(item.architecture, 0)[0].state_dict(), provenance)
     with pytest.raises(AssertionError):
         check_shipped(weights.path)

@@ -69,6 +69,8 @@ def medseg(folder: Path) -> Iterator[Listed]:
             remark += "; case2 and case3 are two reconstructions of one scan"
         if number == 3:
             remark += "; the stated slice distance is about twice the true one"
+        if number == 4:
+            remark += "; what is labelled consolidation is as light as ground-glass (median -544 HU)"
         facts = StudyFacts(f"medseg_case{number}", MEDSEG, patient, Condition.COVID_19, remark=remark)
         image, lungs, lesions = (folder / f"case{number}_{kind}.nii.gz" for kind in ("ct", "lung", "infection"))
         yield ListedStudy(facts, partial(_load, facts, image, lungs=lungs, lesions=lesions)), [image, lungs, lesions]

@@ -27,7 +27,6 @@ TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] =
     "mass": (0.08, distractors.mass),
     "plate atelectasis": (0.2, distractors.plate_atelectasis),
     "contrast": (0.15, distractors.contrast),
-    "bowel gas": (0.15, distractors.bowel_gas),
 }
 AFTERWARDS: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
     "effusion": (0.1, distractors.effusion),

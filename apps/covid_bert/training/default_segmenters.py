@@ -62,7 +62,7 @@ RECIPES = {
         ),
         lung_network.ARCHITECTURE,
         Role.LUNGS,
-        Schedule(steps=2200, batch=8),
+        Schedule(steps=1200, batch=8),
     ),
     "lesions": SegmenterRecipe(
         SlabTask(
