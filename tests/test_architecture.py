@@ -18,7 +18,7 @@ FLOW = [
     *("volumes", "networks", "weights", "segmentation", "lungs", "lesions", "phantom", "synthesis", "clips", "systems"),
     *("report", "training", "evaluation"),
 ]
-ENTRIES = ["tasks", "server", "commands", "main", "cli"]
+ENTRIES = ["tasks", "server", "commands", "main", "cli", "cli_groups"]
 COMMON = {"errors", "files", "progress", "__init__"}
 MONAILABEL_USERS = {"tasks", "server", "main", "commands"}
 

@@ -53,10 +53,10 @@ def test_segments_as_published_and_as_corrected(windows: int) -> None:
 def test_published_first_stage_is_the_strided_clip_for_any_number_of_slices(phantom, monkeypatch, kept: int) -> None:
     """With 33 slices the strided clip is the second window."""
     from covid_bert.clips.sampling import centre_out
-    from covid_bert.systems import base
+    from covid_bert.systems import slices
 
     first = 5
-    monkeypatch.setattr(base, "_kept_slices", lambda *_: np.arange(first, first + kept))
+    monkeypatch.setattr(slices, "_kept_slices", lambda *_: np.arange(first, first + kept))
     result = create("s1", "published", device="cpu").classify(phantom.volume, phantom.lungs).result
     strided = (centre_out(kept) + first).tolist()
     (own,) = {tuple(window.scores.items()) for window in result.windows if window.slice_indices == strided}

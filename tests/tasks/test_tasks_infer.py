@@ -248,7 +248,7 @@ def test_choices_that_clients_see_are_those_that_are_accepted() -> None:
     assert set(get_args(fields["system"].annotation)) == set(SYSTEMS)
     assert get_args(fields["lungs"].annotation) == METHOD_CHOICES
     known = {configuration for entry in SYSTEMS.values() for configuration in entry.configurations}
-    assert set(get_args(fields["configuration"].annotation)) == known
+    assert set(get_args(fields["configuration"].annotation)) == {"auto", *known}
 
 
 def test_nested_exports_are_offered_and_ambiguous_names_are_not(tmp_path, phantom) -> None:

@@ -9,17 +9,12 @@ import torch
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.training import default_classifiers
 from covid_bert.training.calibration import assess, calibrated, folds_by_person, log_loss, youden
-from covid_bert.training.classifier import (
-    Schedule,
-    embed_studies,
-    train_clip_network,
-    train_mlp,
-    train_slice_network,
-    vote,
-)
+from covid_bert.training.classifier import train_clip_network, train_mlp, train_slice_network
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
 from covid_bert.training.default_classifiers import ClassifierTraining, train_classifiers
 from covid_bert.training.installation import install_classifiers
+from covid_bert.training.predictions import embed_studies, vote
+from covid_bert.training.segmenter import Schedule
 from covid_bert.training.studies import COVID, OTHER, ClassifierStudy, StudyPlan
 from covid_bert.weights.registry import entry
 from covid_bert.weights.store import live
@@ -61,7 +56,7 @@ def test_clips_are_of_the_study_and_windows_of_the_finding_hold_lesions(slices: 
     generator = np.random.default_rng(0)
     item = study(0, COVID, "anna", slices)
     item.lesion_share[:] = 0
-    item.lesion_share[-1] = 0.5
+    item.lesion_share[-30:] = 0.5
     windows = 0
     for _ in range(200):
         positions = draw_clip(item, generator)
@@ -71,16 +66,15 @@ def test_clips_are_of_the_study_and_windows_of_the_finding_hold_lesions(slices: 
         assert (np.diff(positions) >= 0).all()
         if slices > 60 and (np.diff(positions) == 1).all():
             windows += 1
-            assert positions[-1] == slices - 1
+            assert positions[-1] >= slices - 30 + 2
     assert slices < 60 or windows > 0
 
 
 def test_slices_are_of_the_central_half_and_show_the_finding() -> None:
     generator = np.random.default_rng(0)
-    drawn = {int(draw_slice(study(0, COVID, "anna", 40), generator)[0]) for _ in range(200)}
-    assert drawn == set(range(20, 30))
-    drawn = {int(draw_slice(study(0, OTHER, "anna", 40), generator)[0]) for _ in range(400)}
-    assert drawn == set(range(10, 30))
+    for label, expected in ((COVID, range(20, 30)), (OTHER, range(10, 30))):
+        item = study(0, label, "anna", 40)
+        assert {int(draw_slice(item, generator)[0]) for _ in range(400)} == set(expected)
 
 
 def test_augmentation_keeps_shape_and_lesions_outside_of_which_nothing_is_added() -> None:
@@ -100,7 +94,7 @@ def test_the_slice_network_learns_what_tells_the_classes_apart(studies) -> None:
     module = ARCHITECTURES["efficientnet-b0-narrow"]()
     losses: list[float] = []
     module = train_slice_network(
-        module, studies, Schedule(50, 8, 3e-3), seed=1, on_step=lambda _step, loss, _seconds: losses.append(loss)
+        module, studies, Schedule(50, 4, 3e-3), seed=1, on_step=lambda _step, loss, _seconds: losses.append(loss)
     )
     assert not module.training
     assert losses[-1] < 0.6 * losses[0]

@@ -24,10 +24,8 @@ from covid_bert.files import write_atomically
 CARD_FILE = "model-card.md"
 FIGURES = "default-model"
 OVERVIEW = "overview.png"
-# From this p-value on, telling the source is not put down to chance.
-_CHANCE = 0.05
-# Below this number of patients, a bootstrap interval is too narrow.
-_FEW_PATIENTS = 30
+_CHANCE = 0.05  # from this p-value on, telling the source is not put down to chance
+_FEW_PATIENTS = 30  # below it, a bootstrap interval is too narrow
 
 
 def read_measurement(path: Path) -> Measurement:
@@ -45,9 +43,8 @@ def read_measurement(path: Path) -> Measurement:
     try:
         return Measurement.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UnreadableFileError(
-            f"'{path.name}' is not a measurement of this version.", "Run `covid-bert evaluate default` again."
-        ) from error
+        message = f"'{path.name}' is not a measurement of this version."
+        raise UnreadableFileError(message, "Run `covid-bert evaluate default` again.") from error
 
 
 def write_card(output: Path, docs: Path) -> Path:

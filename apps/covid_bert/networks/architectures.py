@@ -31,7 +31,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     # Three slabs and the lungs of the middle one; no lesion, ground-glass, consolidation.
     "lesion-segmenter": lambda: SliceSegmenter(4, 3, (16, 32, 64, 128, 192, 16)),
     "r2plus1d18-narrow-bert": lambda: ClipNetwork(
-        R2Plus1D(BLOCKS_18, NARROW_CHANNELS, stem_channels=16), heads=4, dropout=0.5
+        R2Plus1D(BLOCKS_18, NARROW_CHANNELS, stem_channels=16), heads=4, dropout=0.2
     ),
     "study-bert-narrow": lambda: StudyNetwork(NARROW_CHANNELS[-1], activation=nn.GELU, dropout=0.4),
     "embedding-mlp-narrow": lambda: EmbeddingMlp(NARROW_CHANNELS[-1], hidden=64),

@@ -69,18 +69,18 @@ def fit_density(embeddings: Tensor, *, shrinkage: float = 0.1) -> EmbeddingDensi
     Raises
     ------
     ValueError
-        If there are fewer than two embeddings, or they are all the same.
+        If there are fewer than two embeddings, or they are all the same or not finite.
     """
-    if embeddings.ndim != 2 or len(embeddings) < 2:
-        raise ValueError("A density needs the embeddings of at least two studies.")
+    if embeddings.ndim != 2 or len(embeddings) < 2 or not embeddings.isfinite().all():
+        raise ValueError("A density needs finite embeddings of at least two studies.")
     samples = embeddings.double()
     mean = samples.mean(0)
     _, singular, directions = torch.linalg.svd(samples - mean, full_matrices=False)
     variances = singular.square() / (len(samples) - 1)
     size = samples.shape[1]
     total = float(variances.sum())
-    if not math.isfinite(total) or total <= 0:
-        raise ValueError("The embeddings are all the same, or not finite.")
+    if total <= 0:
+        raise ValueError("The embeddings are all the same.")
     ridge = shrinkage * total / size
     density = EmbeddingDensity(size)
     used = min(len(density.whitening), len(variances) - 1, int((variances > 0).sum()))

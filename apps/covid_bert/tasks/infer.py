@@ -151,7 +151,7 @@ class ClassificationTask(StudyTask):
             {},
             f"Classifies a chest CT study: {SYSTEMS[system].title}.",
             {
-                "configuration": list(SYSTEMS[system].configurations),
+                "configuration": ["auto", *SYSTEMS[system].configurations],
                 "lungs": list(METHOD_CHOICES),
                 "reply_image": ["lungs", "lesions", "location", "none"],
             },
@@ -184,7 +184,7 @@ class LungsAndClassificationTask(StudyTask):
             "Segments the lungs and classifies the chest CT study.",
             {
                 "system": list(SYSTEMS),
-                "configuration": ["corrected", "published"],
+                "configuration": ["auto", "small", "corrected", "published"],
                 "lungs": list(METHOD_CHOICES),
             },
         )
@@ -208,7 +208,8 @@ def infer_tasks() -> dict[str, InferTask]:
 
 
 def _classify(system: str, volume: Volume, parameters: InferParameters, progress: Progress) -> Classification:
-    chosen = create(system, parameters.configuration, device=parameters.chosen_device, lungs=parameters.lungs)
+    configuration = None if parameters.configuration == "auto" else parameters.configuration
+    chosen = create(system, configuration, device=parameters.chosen_device, lungs=parameters.lungs)
     return chosen.classify(volume, progress=progress)
 
 

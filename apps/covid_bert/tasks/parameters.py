@@ -30,7 +30,7 @@ class InferParameters(BaseModel):
     system
         For the combined task only: which system classifies.
     configuration
-        ``corrected`` or ``published``.
+        ``small``, ``corrected`` or ``published``; ``auto``: see `covid_bert.systems.default_configuration`.
     lungs
         Method that segments the lungs.
     reply_image
@@ -45,7 +45,7 @@ class InferParameters(BaseModel):
     image: str = ""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
     system: Literal["s1", "s2", "baseline"] = "s1"
-    configuration: Literal["corrected", "published"] = "corrected"
+    configuration: Literal["auto", "small", "corrected", "published"] = "auto"
     lungs: Literal["auto", "unet", "morphological", "r231"] = "auto"
     reply_image: Literal["lungs", "lesions", "location", "none"] = "lungs"
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".mha"] = ".nii.gz"

@@ -21,16 +21,13 @@ from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS, S1_CONFIGURATIONS, S2_CONFIGURATIONS, Part
 from covid_bert.training.calibration import OutOfFold, assess, folds_by_person
 from covid_bert.training.classifier import (
-    StudyEmbeddings,
-    embed_studies,
-    study_scores,
     train_clip_network,
     train_mlp,
     train_slice_network,
     train_study_network,
-    vote,
 )
 from covid_bert.training.material import Material
+from covid_bert.training.predictions import StudyEmbeddings, embed_studies, study_scores, vote
 from covid_bert.training.segmenter import Schedule
 from covid_bert.training.studies import ClassifierStudy, LesionProbability, make_studies
 from covid_bert.weights.untrained import untrained
@@ -60,8 +57,8 @@ class ClassifierTraining:
 
     studies: int = 400
     folds: int = 3
-    fold_share: float = 0.4
-    clip: Schedule = field(default_factory=lambda: Schedule(400, 8, 1.5e-3, 1e-2))
+    fold_share: float = 0.6
+    clip: Schedule = field(default_factory=lambda: Schedule(800, 8, 2e-3, 1e-2))
     mlp: Schedule = field(default_factory=lambda: Schedule(400, 16, 2e-3, 1e-3))
     study: Schedule = field(default_factory=lambda: Schedule(300, 16, 1e-3, 1e-2))
     slice: Schedule = field(default_factory=lambda: Schedule(300, 32, 2e-3, 1e-2))
