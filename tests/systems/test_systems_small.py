@@ -103,7 +103,7 @@ def test_a_study_like_the_training_gets_its_probability(system, phantom, lesions
     install(system, LENIENT)
     result = classify(system, phantom).result
     assert result.calibrated_probability.calibrated_on == "a test"
-    # The plain checks count too: 4 mm of 10 mm.
+    # The plain checks count too: slices of 4 mm, and the limit is 10 mm.
     assert 0.4 <= result.out_of_distribution_score < 1
     assert not any(UNLIKE in warning for warning in result.warnings)
 
@@ -144,6 +144,14 @@ def test_thick_slices_get_no_probability(phantom, lesions_by_density) -> None:
     result = create("s2", "small", device="cpu").classify(replace(phantom.volume, affine=affine), phantom.lungs).result
     assert result.calibrated_probability is None
     assert any("Its slices lie 11.0 mm apart." in warning for warning in result.warnings)
+
+
+def test_a_single_lung_gets_no_probability(phantom, lesions_by_density) -> None:
+    install("s2", LENIENT)
+    right = np.where(phantom.lungs.array == 1, 1, 0).astype(np.uint8)
+    result = create("s2", "small", device="cpu").classify(phantom.volume, LungMask(right, "given")).result
+    assert result.calibrated_probability is None
+    assert any("It does not show both lungs." in warning for warning in result.warnings)
 
 
 def test_small_is_the_default_once_all_its_weights_are_live(phantom) -> None:

@@ -13,6 +13,7 @@ from covid_bert.training.classifier import train_clip_network, train_mlp, train_
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
 from covid_bert.training.default_classifiers import ClassifierTraining, train_classifiers
 from covid_bert.training.installation import install_classifiers
+from covid_bert.training.material import Material
 from covid_bert.training.predictions import embed_studies, vote
 from covid_bert.training.segmenter import Schedule
 from covid_bert.training.studies import COVID, OTHER, ClassifierStudy, StudyPlan
@@ -171,11 +172,18 @@ def test_youden_takes_the_middle_and_the_best() -> None:
 
 
 def test_from_studies_to_installed_weights(small_networks, studies, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(default_classifiers, "make_studies", lambda *_, **__: studies)
+    # Of dora one lung is not shown.
+    many = [*studies, *(study(100 + number, number % 2, "dora") for number in range(6))]
+    monkeypatch.setattr(default_classifiers, "make_studies", lambda *_, **__: many)
     said: list[str] = []
-    training = ClassifierTraining(len(studies), 3, 0.5, TINY, TINY, TINY, TINY)
-    trained = train_classifiers([], tmp_path, None, training, seed=0, say=said.append)
-    assert (trained.persons, trained.phantoms, trained.studies, trained.studies_of_persons) == (3, 1, 24, 18)
+    training = ClassifierTraining(len(many), 3, 0.5, TINY, TINY, TINY, TINY)
+    both, one = np.array([[[1, 2]]], np.uint8), np.array([[[1, 0]]], np.uint8)
+    nothing = np.zeros(both.shape, np.bool_)
+    materials = [
+        Material(name, both, one if name == "dora" else both, nothing, (1.0, 1.0, 1.0)) for name in (*SOURCES, "dora")
+    ]
+    trained = train_classifiers(materials, tmp_path, None, training, seed=0, say=said.append)
+    assert (trained.persons, trained.phantoms, trained.studies, trained.held_persons) == (4, 1, 30, 3)
     held = [line.split("without ")[1] for line in said if "without" in line]
     assert sorted(", ".join(held).split(", ")) == ["anna", "ben", "cleo"]
     installed = {item.name: item for item in install_classifiers(trained)}
@@ -185,7 +193,7 @@ def test_from_studies_to_installed_weights(small_networks, studies, monkeypatch,
         assert manifest.demonstration
         assert (manifest.architecture, manifest.role) == (entry(name).architecture, entry(name).role)
         assert manifest.licence == entry(name).licence
-        assert "24 synthetic studies" in manifest.trained_on
+        assert "30 synthetic studies" in manifest.trained_on
         assert live(name).sha256 == weights.sha256
     clip = installed["default-clip-network"]
     assert installed["default-study-network"].manifest.calibration.fitted_with == {clip.name: clip.sha256}

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.networks.density import EmbeddingDensity
 from covid_bert.systems.loading import LoadedNetwork
 from covid_bert.systems.segmented import SegmentedStudy
@@ -19,6 +20,7 @@ VOID = "The density of the training studies was fitted with other weights, so th
 LARGEST_SLICE_STEP = 10.0  # mm
 FEWEST_LUNG_SLICES = 12
 PLAUSIBLE_LUNGS = (800.0, 9500.0)  # ml
+SMALLEST_LUNG_SHARE = 0.15  # of both lungs' volume
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,14 @@ def _input_checks(study: SegmentedStudy) -> dict[str, float]:
         f"Its slices lie {step:.1f} mm apart.": step / LARGEST_SLICE_STEP,
         f"It has {slices} slices with lung.": FEWEST_LUNG_SLICES / max(slices, 1),
         f"Its lungs hold {milliliters:.0f} ml.": max(milliliters / largest, smallest / max(milliliters, 1e-3)),
+        "It does not show both lungs.": SMALLEST_LUNG_SHARE / max(smaller_lung_share(lungs), 1e-3),
     }
+
+
+def smaller_lung_share(lungs: npt.NDArray[np.uint8]) -> float:
+    """Share of the smaller lung in the voxels of both, in [0, 0.5]; 0 without lungs."""
+    right, left = (int(np.count_nonzero(lungs == side)) for side in (RIGHT_LUNG, LEFT_LUNG))
+    return min(right, left) / max(right + left, 1)
 
 
 def _is_void(networks: Mapping[str, LoadedNetwork]) -> bool:

@@ -1,7 +1,8 @@
 """The default model's classifiers from real lungs with planted patterns to installed weights.
 
-Folds are by person: all studies made from one person are trained on, or held out, together. Phantoms are a supplement
-to training and never held out. The final networks learn from all studies.
+Folds are by person: all studies made from one person are trained on, or held out, together. Phantoms, and persons of
+whom one lung is not shown, are a supplement to training and never held out: in use, such studies get no probability.
+The final networks learn from all studies.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from covid_bert.networks.classifiers import ClipNetwork, EmbeddingMlp, StudyNetw
 from covid_bert.networks.density import EmbeddingDensity, fit_density
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS, S1_CONFIGURATIONS, S2_CONFIGURATIONS, Part
+from covid_bert.systems.likeness import SMALLEST_LUNG_SHARE, smaller_lung_share
 from covid_bert.training.calibration import OutOfFold, assess, folds_by_person
 from covid_bert.training.classifier import (
     train_clip_network,
@@ -55,13 +57,13 @@ class ClassifierTraining:
         Schedules of the final networks.
     """
 
-    studies: int = 400
+    studies: int = 600
     folds: int = 3
     fold_share: float = 0.6
-    clip: Schedule = field(default_factory=lambda: Schedule(800, 8, 2e-3, 1e-2))
+    clip: Schedule = field(default_factory=lambda: Schedule(900, 8, 2e-3, 5e-2))
     mlp: Schedule = field(default_factory=lambda: Schedule(400, 16, 2e-3, 1e-3))
     study: Schedule = field(default_factory=lambda: Schedule(300, 16, 1e-3, 1e-2))
-    slice: Schedule = field(default_factory=lambda: Schedule(300, 32, 2e-3, 1e-2))
+    slice: Schedule = field(default_factory=lambda: Schedule(400, 32, 2e-3, 5e-2))
 
     def in_folds(self) -> ClassifierTraining:
         """The same with the steps of a fold."""
@@ -83,7 +85,9 @@ class Classifiers:
     out_of_fold
         By system.
     persons, phantoms, studies
-        Numbers of sources and of studies, and of the studies of persons.
+        Numbers of sources and of studies.
+    held_persons
+        Number of the persons that were held out in a fold.
     """
 
     modules: dict[str, nn.Module]
@@ -91,7 +95,7 @@ class Classifiers:
     persons: int
     phantoms: int
     studies: int
-    studies_of_persons: int
+    held_persons: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +147,12 @@ def train_classifiers(
     studies = make_studies(
         materials, folder, lesion_probability, count=training.studies, seed=seed, workers=workers, on_study=tell
     )
-    persons = [study for study in studies if not study.source.startswith(PHANTOM_PREFIX)]
+    whole = {
+        material.name
+        for material in materials
+        if not material.name.startswith(PHANTOM_PREFIX) and smaller_lung_share(material.lungs) >= SMALLEST_LUNG_SHARE
+    }
+    persons = [study for study in studies if study.source in whole]
     out_of_fold, limits = _out_of_fold(studies, persons, training.in_folds(), seed, say)
     final = _train(studies, training, seed, _prefixed(say, "final"))
     for system, density in final.densities.items():
@@ -162,9 +171,14 @@ def train_classifiers(
         s2["density"].weights: final.densities["s2"],
         baseline["density"].weights: final.densities["baseline"],
     }
-    sources = {study.source for study in studies}
-    real = {study.source for study in persons}
-    return Classifiers(modules, out_of_fold, len(real), len(sources - real), len(studies), len(persons))
+    return Classifiers(
+        modules,
+        out_of_fold,
+        persons=sum(not material.name.startswith(PHANTOM_PREFIX) for material in materials),
+        phantoms=sum(material.name.startswith(PHANTOM_PREFIX) for material in materials),
+        studies=len(studies),
+        held_persons=len(whole),
+    )
 
 
 def _train(studies: list[ClassifierStudy], training: ClassifierTraining, seed: int, say: Say) -> _Trained:

@@ -117,8 +117,8 @@ def _contract(configuration: SystemConfiguration) -> InputContract:
 def _judgement(classifiers: Classifiers, system: str, fitted_with: Mapping[str, str]) -> _Judgement:
     found: OutOfFold = classifiers.out_of_fold[system]
     data = (
-        f"out-of-fold predictions on {found.studies} synthetic studies of {classifiers.persons} real persons, folds by "
-        "person; the lesion network had seen these persons"
+        f"out-of-fold predictions on {found.studies} synthetic studies of {classifiers.held_persons} real persons, "
+        "folds by person; the lesion network had seen these persons"
     )
     return _Judgement(
         Calibration(temperature=found.temperature, fitted_on=data, fitted_with=dict(fitted_with)),
