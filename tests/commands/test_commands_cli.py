@@ -418,7 +418,10 @@ def test_interrupt_leaves_no_half_file_and_the_next_call_goes_on(tmp_path, sampl
     studies = [sample_data / name for name in ("lung1_image.nrrd", "chest_cta.nii.gz", "lung_dx_a0001")]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "covid_bert.cli", "segment", *map(str, studies), "--out", str(out)]
+    # A shell's background jobs inherit that interrupts are ignored; a user's terminal does not do that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (out / "studies.json").exists():
         assert process.poll() is None
