@@ -47,7 +47,7 @@ def compare_with_references(folder: Path) -> None:
     for ct_path, mask_path in pairs:
         volume = read(ct_path)
         start = time.perf_counter()
-        lungs = segment_lungs(volume)
+        lungs = segment_lungs(volume, "morphological")
         seconds = time.perf_counter() - start
         reference = read_mask(mask_path, volume)
         whole = dice(lungs.array > 0, reference > 0)
@@ -100,11 +100,13 @@ def compare_speed(path: Path | None) -> None:
     volume = _full_size(read(path) if path else phantom.make(shape=(75, 256, 256), spacing=(4.0, 1.4, 1.4)).volume)
     voxels = " x ".join(map(str, volume.shape))
     print(f"\n{voxels}, {volume.array.nbytes / 2**20:.0f} MiB, {volume.array.dtype}")
-    own, own_memory = _measured(lambda: segment_lungs(volume))
+    own, own_memory = _measured(lambda: segment_lungs(volume, "morphological"))
+    network, network_memory = _measured(lambda: segment_lungs(volume, "unet"))
     plain, plain_memory = _measured(lambda: plain_lungs(volume.array, volume.spacing))
     forward = _r231_forward_seconds() * volume.shape[0]
     print(f"{'way':44} {'seconds':>8} {'x ours':>7} {'peak MiB beyond the volume':>27}")
     print(f"{'covid_bert morphological (right, left)':44} {own:8.1f} {1.0:7.1f} {own_memory:27.0f}")
+    print(f"{'covid_bert unet (shipped weights)':44} {network:8.1f} {network / own:7.1f} {network_memory:27.0f}")
     print(f"{'plain scikit-image on the full grid':44} {plain:8.1f} {plain / own:7.1f} {plain_memory:27.0f}")
     print(f"{'R231, forward pass alone (random weights) *':44} {forward:8.1f} {forward / own:7.1f} {'-':>27}")
     print(
