@@ -345,6 +345,7 @@ def test_two_runs_do_not_share_an_output_folder_and_leftovers_are_cleared(chest,
 
 def test_demo_touches_nothing_but_its_results(tmp_path, monkeypatch) -> None:
     """An existing folder of studies in the output folder is left alone."""
+    require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     precious = tmp_path / "studies" / "labels" / "final" / "corrected.nii.gz"
     precious.parent.mkdir(parents=True)
     precious.write_bytes(b"hours of work")
