@@ -23,7 +23,6 @@ from covid_bert.training.lesion_evidence import fast_evidence
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import WorkingMaterial
 from covid_bert.training.studies import (
-    _WHOLE_SLICES,
     COVID,
     OTHER,
     StudyPlan,
@@ -58,7 +57,7 @@ def material(phantom: Phantom) -> Material:
 
 @pytest.fixture(scope="module")
 def working(material: Material) -> WorkingMaterial:
-    return WorkingMaterial.of(material, replace(_WHOLE_SLICES, pixel=3.6))
+    return WorkingMaterial.of(material, 3.6, around_lungs=False)
 
 
 def plan(**changes: object) -> StudyPlan:
@@ -118,7 +117,7 @@ def test_training_sees_what_the_systems_see(working) -> None:
 
 
 def test_studies_are_kept_and_only_missing_ones_are_made(material, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("covid_bert.training.studies._WHOLE_SLICES", replace(_WHOLE_SLICES, pixel=3.6))
+    monkeypatch.setattr("covid_bert.training.studies.PIXEL_MILLIMETERS", 3.6)
     folder, calls = tmp_path / "studies", tmp_path / "calls"
     calls.mkdir()
     counts: list[int] = []

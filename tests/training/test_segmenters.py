@@ -23,8 +23,9 @@ from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial
 from covid_bert.training.validation import validate_segmenter
 from covid_bert.weights.store import live
 
-LUNGS = SlabTask("default-lungs", "lungs", 4.0, 5.0, (-1024.0, 400.0), 1, (64, 80))
-LESIONS = SlabTask("default-lesions", "lesions", 4.0, 5.0, (-1000.0, 200.0), 1, (48, 48))
+CHANCES = (("covid-like", 0.5), ("bacterial-like", 0.2), ("none", 0.3))
+LUNGS = SlabTask("default-lungs", "lungs", 4.0, 5.0, (-1024.0, 400.0), 1, (64, 80), CHANCES)
+LESIONS = SlabTask("default-lesions", "lesions", 4.0, 5.0, (-1000.0, 200.0), 1, (48, 48), CHANCES)
 SMALL = (8, 8, 8, 16, 16, 8)
 
 
@@ -41,13 +42,21 @@ def materials():
 
 
 def batches(materials, task, seed, count):
-    source = iter(SlabBatches([WorkingMaterial.of(item, task) for item in materials], task, seed=seed, batch=6, pool=8))
+    source = iter(
+        SlabBatches(
+            [WorkingMaterial.of(item, task.pixel, around_lungs=task.sees_lungs) for item in materials],
+            task,
+            seed=seed,
+            batch=6,
+            pool=8,
+        )
+    )
     return [next(source) for _ in range(count)]
 
 
 def test_the_working_grid_keeps_the_lungs(materials) -> None:
     for task in (LUNGS, LESIONS):
-        working = WorkingMaterial.of(materials[0], task)
+        working = WorkingMaterial.of(materials[0], task.pixel, around_lungs=task.sees_lungs)
         true_ml = (materials[0].lungs > 0).sum() * np.prod(materials[0].spacing) / 1000
         ml = (working.lungs > 0).sum() * np.prod(working.spacing) / 1000
         assert ml == pytest.approx(true_ml, rel=0.03)

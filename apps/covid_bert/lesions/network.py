@@ -179,6 +179,7 @@ def _segment(
         extra=inside,
         batch=_BATCH,
         device=segmenter.device,
+        dtype=segmenter.dtype,
         on_progress=lambda done: progress.update(STAGE, _PREPARED + (_PREDICTED - _PREPARED) * done),
     )
     point = weights.manifest.operating_point

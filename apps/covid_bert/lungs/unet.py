@@ -1,7 +1,7 @@
 """Lungs by the default U-Net, on slabs and pixels of 2 mm.
 
-The network sees a slab with its two neighbours. What it says is tidied on the working grid, which is small, and then
-brought to the volume's own grid, where each voxel goes to the likeliest class.
+The network sees a slab with two neighbours on each side. What it says is tidied on the working grid, which is small,
+and then brought to the volume's own grid, where each voxel goes to the likeliest class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WEIGHTS_NAME = "default-lungs"
 ARCHITECTURE = "lung-segmenter"
 PIXEL_MILLIMETERS = 2.0
 SLAB_MILLIMETERS = 2.0
-CONTEXT = 1
+CONTEXT = 2
 
 _OTHER_METHOD = "Choose the lung method 'morphological'."
 _BATCH = 16
@@ -109,6 +109,7 @@ def segment(
         context=CONTEXT,
         batch=_BATCH,
         device=segmenter.device,
+        dtype=segmenter.dtype,
         on_progress=lambda done: progress.update(STAGE, _PLANES_DONE + (_NETWORK_DONE - _PLANES_DONE) * done),
     )
     spacing = grid.working_spacing(volume.spacing)

@@ -31,3 +31,11 @@ def choose_device(name: str = "auto") -> torch.device:
         # cuDNN would silently round single precision to ten bits; bfloat16 is chosen openly where it is wanted.
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the processor has instructions for it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    abilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32

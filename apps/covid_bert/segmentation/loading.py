@@ -23,19 +23,23 @@ class LoadedSegmenter:
     Parameters
     ----------
     module
-        In eval mode on `device`, in float32, batch norms folded, channels last.
+        In eval mode on `device`, in `dtype`, batch norms folded, channels last.
     identity
         Of its weights.
     window_hu
         HU that become -1 and 1 in its input.
     device
         Where it is.
+    dtype
+        Type of its parameters and input; None for float32. Loaded ones have bfloat16 where the processor computes
+        in it.
     """
 
     module: nn.Module
     identity: WeightsIdentity
     window_hu: tuple[float, float]
     device: torch.device
+    dtype: torch.dtype | None = None
 
 
 # By name, architecture and device: the weights and their network.
@@ -77,6 +81,7 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
     import torch
 
     from covid_bert.networks.architectures import ARCHITECTURES
+    from covid_bert.networks.devices import fast_dtype
     from covid_bert.networks.fusion import fuse_batch_norms
 
     contract = weights.manifest.input
@@ -90,5 +95,6 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
     module = module.to_empty(device="cpu").eval()
     identity = load_into(module, weights, architecture=architecture)
     module = fuse_batch_norms(module.requires_grad_(False))  # type: ignore[type-var]
-    module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedSegmenter(module, identity, contract.window_hu, device)
+    dtype = fast_dtype(device)
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedSegmenter(module, identity, contract.window_hu, device, dtype)

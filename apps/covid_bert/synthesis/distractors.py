@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import edt
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, shift
@@ -15,7 +16,10 @@ from covid_bert.phantom.grid import FloatArray
 from covid_bert.synthesis.fields import texture
 from covid_bert.synthesis.space import LungSpace
 
-# Voxels that no network is to learn from: a mass is neither pneumonia nor healthy lung.
+Box = tuple[slice, slice, slice]
+
+# Voxels that no network is to learn from: a mass is neither pneumonia nor healthy lung, an effusion neither lung nor
+# chest wall.
 IGNORE = 255
 FLUID_HOUNSFIELD = 12.0
 
@@ -104,7 +108,10 @@ def plate_atelectasis(canvas: Canvas, generator: np.random.Generator) -> None:
 
 
 def effusion(canvas: Canvas, generator: np.random.Generator) -> None:
-    """Let fluid stand at the back of one side: lung becomes fluid, and is no longer labelled as lung."""
+    """Let fluid stand at the back of one side: lung becomes fluid, and is no longer labelled as lung.
+
+    It is left out of training: consolidation against the same wall is lung, and as dense.
+    """
     side = int(generator.choice(canvas.space.sides()))
     own = canvas.lungs == side
     rows = np.flatnonzero(own.any(axis=(0, 2)))
@@ -117,7 +124,28 @@ def effusion(canvas: Canvas, generator: np.random.Generator) -> None:
     canvas.image += share.astype(np.float32) * (np.float32(FLUID_HOUNSFIELD) - canvas.image)
     gone = share >= 0.5
     canvas.lungs[gone] = 0
-    canvas.labels[gone] = 0
+    canvas.labels[gone] = IGNORE
+
+
+def bowel_gas(canvas: Canvas, generator: np.random.Generator) -> None:
+    """Put loops of bowel with gas and stool under the diaphragm, where they are taken for lung."""
+    tissue = (canvas.lungs == 0) & (canvas.image > -300.0)
+    slices, rows, _ = canvas.image.shape
+    tissue[max(1, int(0.35 * slices)) :] = False
+    tissue[:, int(0.65 * rows) :] = False
+    near = edt.edt(canvas.lungs == 0, anisotropy=canvas.space.spacing, parallel=1)
+    places = np.argwhere(tissue & (near > 6.0) & (near < 32.0))
+    if not len(places):
+        return
+    for at in places[generator.integers(len(places), size=int(generator.integers(1, 5)))]:
+        radius = generator.uniform(6.0, 22.0)
+        box, distance = _irregular_ball(canvas, generator, at, radius)
+        inside = np.clip((radius - distance) / 1.5 + 0.5, 0.0, 1.0) * (canvas.lungs[box] == 0)
+        content = np.full(distance.shape, -950.0, np.float32)
+        if generator.random() < 0.4:
+            grid = canvas.space.grid.box(*_corners(box))
+            content += 500.0 * np.clip(texture(generator, grid, 6.0, 20.0), 0.0, 1.8)
+        canvas.image[box] += inside.astype(np.float32) * (content - canvas.image[box])
 
 
 def contrast(canvas: Canvas, generator: np.random.Generator) -> None:
@@ -162,14 +190,7 @@ def _ball(canvas: Canvas, generator: np.random.Generator, radius: float, *, labe
     side = int(generator.choice(canvas.space.sides()))
     voxels = canvas.space.voxels(side, generator, 50)
     at = voxels[generator.integers(len(voxels))]
-    center = canvas.space.grid.affine @ np.array([at[2], at[1], at[0], 1.0])
-    reach = np.array([1.6 * radius + 3.0] * 3)
-    lower, upper = canvas.space.grid.enclosing(center[None, :3] - reach, center[None, :3] + reach)
-    box = tuple(slice(a, b) for a, b in zip(lower[0], upper[0], strict=True))
-    grid = canvas.space.grid.box(tuple(lower[0].tolist()), tuple(upper[0].tolist()))
-    x, y, z = grid.coordinates()
-    distance = np.sqrt((x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2)
-    distance = distance + 0.2 * radius * texture(generator, grid, 6.0, 4.0 * radius + 8.0, 24)
+    box, distance = _irregular_ball(canvas, generator, at, radius)
     # A ball thinner than a slice still shows in it, fainter.
     softness = 0.5 * float(canvas.space.spacing[0])
     share = np.clip((radius - distance) / softness + 0.5, 0.0, 1.0) * (canvas.lungs[box] == side)
@@ -177,3 +198,23 @@ def _ball(canvas: Canvas, generator: np.random.Generator, radius: float, *, labe
     canvas.image[box] += share.astype(np.float32) * np.maximum(density - canvas.image[box], 0.0)
     if label:
         canvas.labels[box][share > 0.2] = label
+
+
+def _irregular_ball(
+    canvas: Canvas, generator: np.random.Generator, at: npt.NDArray[np.int64], radius: float
+) -> tuple[Box, FloatArray]:
+    """The box around a voxel, and in it the distance in mm from that voxel, uneven by a fifth of the radius."""
+    center = (canvas.space.grid.affine @ np.array([at[2], at[1], at[0], 1.0]))[:3]
+    reach = np.full(3, 1.6 * radius + 3.0)
+    lower, upper = canvas.space.grid.enclosing(center[None] - reach, center[None] + reach)
+    first, last = lower[0].tolist(), upper[0].tolist()
+    box = (slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2]))
+    grid = canvas.space.grid.box(*_corners(box))
+    x, y, z = grid.coordinates()
+    distance = np.sqrt((x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2)
+    return box, distance + 0.2 * radius * texture(generator, grid, 6.0, 4.0 * radius + 8.0, 24)
+
+
+def _corners(box: Box) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    slices, rows, columns = box
+    return (slices.start, rows.start, columns.start), (slices.stop, rows.stop, columns.stop)

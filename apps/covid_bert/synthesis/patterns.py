@@ -3,13 +3,15 @@
 ``covid-like`` follows what is described of COVID-19 pneumonia on CT: ground-glass in both lungs, peripheral, mostly in
 the lower and posterior parts, with crazy paving and growing consolidation (S. Salehi et al., AJR 215:87-93, 2020;
 M. Chung et al., Radiology 295:202-207, 2020). ``bacterial-like``: one lobe or a few segments, central or lobar,
-consolidated with air bronchograms, with small centrilobular opacities around. Densities are drawn from the ranges in
-``lesion_statistics.json``, which was measured on real lesion masks.
+consolidated with air bronchograms, with small centrilobular opacities around. ``consolidation``: airless lung against
+the chest wall, as either disease leaves it; it teaches the segmenters, and stands for no class. Densities are drawn
+from the ranges in ``lesion_statistics.json``, which was measured on real lesion masks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +132,35 @@ def _bacterial_like(space: LungSpace, generator: Generator, severity: float) -> 
     return opacities
 
 
+def _consolidation(space: LungSpace, generator: Generator, severity: float) -> list[Opacity]:
+    """Consolidations that reach the chest wall, as dense as muscle, most of them among ground-glass elsewhere."""
+    opacities = _covid_like(space, generator, severity) if generator.random() < 0.7 else []
+    for _ in range(int(generator.integers(1, 4))):
+        side = int(generator.choice(space.sides()))
+        center = _place(space, side, generator, lambda d, h, b: np.exp(-d / 5.0 + 2.0 * b - 0.8 * h))
+        radii = generator.uniform(10.0, 32.0) * generator.uniform(0.7, 1.5, 3)
+        drawn = _opacity(
+            generator,
+            center,
+            side,
+            radii,
+            "patch",
+            generator.uniform(0.4, 0.7),
+            core=generator.uniform(0.8, 1.1),
+            bronchograms=generator.random() < 0.35,
+        )
+        opacities.append(
+            replace(
+                drawn,
+                core_fill=float(generator.uniform(0.88, 1.0)),
+                filling=float(generator.uniform(0.0, 70.0)),
+                edge=float(generator.uniform(1.0, 4.0)),
+                unevenness=float(generator.uniform(0.03, 0.15)),
+            )
+        )
+    return opacities
+
+
 def _lobar_weight(low: float) -> Weight:
     """Deep in the lung, and as low or as high as `low` says."""
     return lambda d, h, b: np.exp(low * h + 0.5 * b + d / 40.0)
@@ -202,4 +233,5 @@ PATTERNS: dict[str, Callable[[LungSpace, Generator, float], list[Opacity]]] = {
     "none": _none,
     "covid-like": _covid_like,
     "bacterial-like": _bacterial_like,
+    "consolidation": _consolidation,
 }

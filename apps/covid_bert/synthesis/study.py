@@ -20,13 +20,14 @@ from covid_bert.volumes.volume import Unit, Volume
 
 # The lung itself, before what the scanner does to the picture of it; each with its chance.
 TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
-    "emphysema": (0.12, distractors.emphysema),
+    "emphysema": (0.2, distractors.emphysema),
     "poor breath": (0.3, distractors.poor_breath),
     "dependent density": (0.45, distractors.dependent_density),
     "nodules": (0.25, distractors.nodules),
     "mass": (0.08, distractors.mass),
     "plate atelectasis": (0.2, distractors.plate_atelectasis),
     "contrast": (0.15, distractors.contrast),
+    "bowel gas": (0.12, distractors.bowel_gas),
 }
 AFTERWARDS: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
     "effusion": (0.1, distractors.effusion),

@@ -7,8 +7,8 @@ with weights that come with the program.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 from covid_bert.clips.stack import Channels
 from covid_bert.volumes.windows import LUNG_WINDOW, Window
@@ -120,10 +120,25 @@ class BaselineConfiguration(SystemConfiguration):
     slice_count: int = 8
 
 
-# What all small configurations share: the same framed slices, with the lesion network's probability as a channel.
 SMALL_STEP = 2.5
 SMALL_STACK_SIDE, SMALL_INPUT_SIDE = 120, 96
 _SMALL_CLIP = Part("default-clip-network", "r2plus1d18-narrow-bert")
+_Configuration = TypeVar("_Configuration", bound=SystemConfiguration)
+
+
+def _small(corrected: _Configuration, parts: dict[str, Part]) -> _Configuration:
+    """The corrected rules on small framed slices, with the lesion network's probability as a channel."""
+    return replace(
+        corrected,
+        name="small",
+        parts=parts,
+        stack_side=SMALL_STACK_SIDE,
+        input_side=SMALL_INPUT_SIDE,
+        channels=Channels.RPL,
+        framed=True,
+        slice_step=SMALL_STEP,
+    )
+
 
 S1_CONFIGURATIONS = {
     "corrected": S1Configuration(
@@ -147,22 +162,15 @@ S1_CONFIGURATIONS = {
         segment_mode="pick",
         first_stage="centre_out",
     ),
-    "small": S1Configuration(
-        name="small",
-        parts={
-            "clip": _SMALL_CLIP,
-            "study": Part("default-study-network", "study-bert-narrow"),
-            "density": Part("default-s1-density", "clip-density-narrow"),
-        },
-        open_lungs="corrected",
-        slice_choice="windows",
-        stack_side=SMALL_STACK_SIDE,
-        input_side=SMALL_INPUT_SIDE,
-        channels=Channels.RPL,
-        framed=True,
-        slice_step=SMALL_STEP,
-    ),
 }
+S1_CONFIGURATIONS["small"] = _small(
+    S1_CONFIGURATIONS["corrected"],
+    {
+        "clip": _SMALL_CLIP,
+        "study": Part("default-study-network", "study-bert-narrow"),
+        "density": Part("default-s1-density", "clip-density-narrow"),
+    },
+)
 
 S2_CONFIGURATIONS = {
     "corrected": S2Configuration(
@@ -185,22 +193,15 @@ S2_CONFIGURATIONS = {
         precision="float32",
         decision="mlp",
     ),
-    "small": S2Configuration(
-        name="small",
-        parts={
-            "clip": _SMALL_CLIP,
-            "mlp": Part("default-embedding-mlp", "embedding-mlp-narrow"),
-            "density": Part("default-s2-density", "clip-density-narrow"),
-        },
-        open_lungs="corrected",
-        slice_choice="phase_sets",
-        stack_side=SMALL_STACK_SIDE,
-        input_side=SMALL_INPUT_SIDE,
-        channels=Channels.RPL,
-        framed=True,
-        slice_step=SMALL_STEP,
-    ),
 }
+S2_CONFIGURATIONS["small"] = _small(
+    S2_CONFIGURATIONS["corrected"],
+    {
+        "clip": _SMALL_CLIP,
+        "mlp": Part("default-embedding-mlp", "embedding-mlp-narrow"),
+        "density": Part("default-s2-density", "clip-density-narrow"),
+    },
+)
 
 BASELINE_CONFIGURATIONS = {
     "corrected": BaselineConfiguration(
@@ -214,20 +215,11 @@ BASELINE_CONFIGURATIONS = {
         clip_length=1,
         channels=Channels.RRR,
     ),
-    "small": BaselineConfiguration(
-        name="small",
-        parts={
-            "slice": Part("default-slice-network", "efficientnet-b0-narrow"),
-            "density": Part("default-baseline-density", "slice-density-narrow"),
-        },
-        open_lungs="corrected",
-        slice_choice="central_slices",
-        stack_side=SMALL_STACK_SIDE,
-        input_side=SMALL_INPUT_SIDE,
-        channels=Channels.RPL,
-        framed=True,
-        slice_step=SMALL_STEP,
-        precision="float32",
-        clip_length=1,
-    ),
 }
+BASELINE_CONFIGURATIONS["small"] = _small(
+    BASELINE_CONFIGURATIONS["corrected"],
+    {
+        "slice": Part("default-slice-network", "efficientnet-b0-narrow"),
+        "density": Part("default-baseline-density", "slice-density-narrow"),
+    },
+)

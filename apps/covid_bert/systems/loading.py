@@ -10,6 +10,7 @@ from torch import nn
 
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.networks.classifiers import ClipNetwork
+from covid_bert.networks.devices import fast_dtype
 from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.systems.configuration import Part, Precision
 from covid_bert.weights.identity import WeightsIdentity
@@ -53,12 +54,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """Return what the trunk computes in; ``auto`` is bfloat16 where the processor has instructions for it."""
     if precision == "float32":
         return torch.float32
-    if precision == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    abilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else fast_dtype(device)
 
 
 def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:

@@ -59,10 +59,11 @@ RECIPES = {
             window_hu=(-1024.0, 400.0),
             context=lung_network.CONTEXT,
             crop=(192, 224),
+            patterns=(("covid-like", 0.25), ("bacterial-like", 0.12), ("consolidation", 0.38), ("none", 0.25)),
         ),
         lung_network.ARCHITECTURE,
         Role.LUNGS,
-        Schedule(steps=1200, batch=8),
+        Schedule(steps=3200, batch=8),
     ),
     "lesions": SegmenterRecipe(
         SlabTask(
@@ -73,10 +74,11 @@ RECIPES = {
             window_hu=(-1000.0, 200.0),
             context=lesion_network.CONTEXT,
             crop=(160, 160),
+            patterns=(("covid-like", 0.45), ("bacterial-like", 0.17), ("consolidation", 0.12), ("none", 0.26)),
         ),
         lesion_network.ARCHITECTURE,
         Role.LESIONS,
-        Schedule(steps=1500, batch=12),
+        Schedule(steps=1600, batch=12),
     ),
 }
 
@@ -141,7 +143,7 @@ def _provenance(
         input=InputContract(
             window_hu=recipe.task.window_hu,
             window_note=f"working pixels of {recipe.task.pixel} mm, slabs of {recipe.task.thickness} mm",
-            channels=("slab below", "slab", "slab above", *(("lungs",) if recipe.task.sees_lungs else ())),
+            channels=(*_slab_names(recipe.task.context), *(("lungs",) if recipe.task.sees_lungs else ())),
         ),
         operating_point=OperatingPoint(
             positive_class="lesion",
@@ -159,3 +161,8 @@ def _provenance(
             ),
         ),
     )
+
+
+def _slab_names(context: int) -> list[str]:
+    """Names of the slabs that a network sees, foot to head."""
+    return [f"slab {offset:+d}" if offset else "slab" for offset in range(-context, context + 1)]

@@ -53,9 +53,9 @@ def fast_evidence(module: nn.Module, window_hu: tuple[float, float]) -> LesionEv
     """Prepare a lesion network for inference on this processor; the module given is not changed."""
     import copy
 
+    from covid_bert.networks.devices import fast_dtype
     from covid_bert.networks.fusion import fuse_batch_norms
-    from covid_bert.systems.loading import choose_dtype
 
     ready = fuse_batch_norms(copy.deepcopy(module).eval().requires_grad_(False))  # type: ignore[type-var]
-    dtype = choose_dtype("auto", torch.device("cpu"))
+    dtype = fast_dtype(torch.device("cpu"))
     return LesionEvidence(ready.to(dtype=dtype, memory_format=torch.channels_last), window_hu)  # type: ignore[call-overload]

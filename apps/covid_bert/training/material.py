@@ -36,6 +36,8 @@ class Source:
         Path of a tumour mask beside the study, relative as `paths`.
     ignore
         Boxes in canonical voxels ((slices), (rows), (columns)), first and past-last, that hold disease.
+    not_lung
+        Boxes in which the morphological mask takes gas of the stomach for lung.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Source:
     origin: str
     tumour: tuple[str, ...] = ()
     ignore: tuple[Box, ...] = ()
+    not_lung: tuple[Box, ...] = ()
 
 
 SOURCES = (
@@ -53,6 +56,7 @@ SOURCES = (
         "CC BY 4.0",
         "TCIA Lung-PET-CT-Dx, doi 10.7937/TCIA.2020.NNC2-0461",
         ignore=(((37, 57), (180, 400), (260, 440)),),
+        not_lung=(((6, 11), (255, 312), (288, 365)), ((11, 12), (285, 312), (290, 345))),
     ),
     Source("chest-cta", ("chest_cta.nii.gz",), "Apache-2.0", "test file of TotalSegmentator 2.18.0"),
     Source(
@@ -173,6 +177,8 @@ def _first(places: list[Path], relative: tuple[str, ...]) -> Path | None:
 def _read(source: Source, path: Path, tumour: Path | None) -> Material:
     volume = read(path)
     lungs = segment_lungs(volume, "morphological").array.copy()
+    for box in source.not_lung:
+        lungs[tuple(slice(*limits) for limits in box)] = 0
     ignore = np.zeros(volume.shape, np.bool_)
     for slices, rows, columns in source.ignore:
         ignore[slice(*slices), slice(*rows), slice(*columns)] = True

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from covid_bert.clips.sampling import CLIP_LENGTH, phase_sets, windows
 from covid_bert.networks.classifiers import ClipNetwork, StudyNetwork
+from covid_bert.networks.devices import fast_dtype
 from covid_bert.networks.fusion import fuse_batch_norms
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.systems.baseline import central_slices
 from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS, SMALL_INPUT_SIDE
-from covid_bert.systems.loading import choose_dtype
 from covid_bert.systems.s1 import segment_tokens
 from covid_bert.training.studies import ClassifierStudy
 
@@ -57,7 +57,7 @@ def embed_studies(
     """
     ready = copy.deepcopy(module).eval().requires_grad_(False)
     fuse_batch_norms(ready.trunk)
-    dtype = choose_dtype("auto", torch.device("cpu"))
+    dtype = fast_dtype(torch.device("cpu"))
     ready.trunk.to(dtype=dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     found = []
     for number, study in enumerate(studies):

@@ -120,7 +120,7 @@ def train_segmenter(
     nn.Module
         The module in evaluation mode, on the CPU.
     """
-    working = [WorkingMaterial.of(material, task) for material in materials]
+    working = [WorkingMaterial.of(material, task.pixel, around_lungs=task.sees_lungs) for material in materials]
     batches = SlabBatches(working, task, seed=seed, batch=schedule.batch)
     loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, worker_init_fn=_one_thread)
     module = module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -13,17 +13,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, max_pool2d
+from torch.nn.functional import max_pool2d
 from torch.utils.data import IterableDataset
 
 from covid_bert.segmentation.inference import input_channels, scale
 from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD, WorkingGrid
 from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.training.material import Material
+from covid_bert.training.slab_augmentation import another_scanner, cut_off, resample, sampling_matrix
 
 FloatArray = npt.NDArray[np.float32]
-# Patterns of the generator with their chances, which sum to one.
-PATTERN_CHANCES: tuple[tuple[str, float], ...] = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
+Chances = tuple[tuple[str, float], ...]
+# Of a sample of another field of view.
+CUT_CHANCE = 0.12
+# In the making of a sample for lesions: neither lung nor to be ignored.
+_BESIDE = 254
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class SlabTask:
         Neighbouring slabs on each side.
     crop
         Rows and columns of a training sample.
+    patterns
+        Patterns of the generator with their chances, which sum to one.
     """
 
     name: str
@@ -53,6 +59,7 @@ class SlabTask:
     window_hu: tuple[float, float]
     context: int
     crop: tuple[int, int]
+    patterns: Chances
 
     @property
     def sees_lungs(self) -> bool:
@@ -71,11 +78,11 @@ class WorkingMaterial:
     spacing: tuple[float, float, float]
 
     @classmethod
-    def of(cls, material: Material, task: SlabTask) -> WorkingMaterial:
-        """Bring a study to the working pixel; for lesions only the box around the lungs is kept."""
+    def of(cls, material: Material, pixel: float, *, around_lungs: bool) -> WorkingMaterial:
+        """Bring a study to a working pixel in mm, the whole field of view or the box around the lungs."""
         lungs = material.lungs
         box = None
-        if task.target == "lesions":
+        if around_lungs:
             rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((0, 2), (0, 1)))
             margin = [int(np.ceil(12.0 / step)) for step in material.spacing[1:]]
             box = (
@@ -84,12 +91,12 @@ class WorkingMaterial:
             )
         shape = (lungs.shape[0], lungs.shape[1], lungs.shape[2])
         thin = 0.5 * material.spacing[0]
-        grid = WorkingGrid.of(shape, material.spacing, pixel=task.pixel, thickness=thin, box=box)
+        grid = WorkingGrid.of(shape, material.spacing, pixel=pixel, thickness=thin, box=box)
         sides = np.stack([grid.forward((lungs == side).astype(np.float32), fill=0.0) for side in (1, 2)])
         label = np.where(sides.max(0) >= 0.5, sides.argmax(0) + 1, 0).astype(np.uint8)
         ignore = grid.forward(material.ignore.astype(np.float32), fill=0.0) > 0.01
         hounsfield = np.rint(grid.forward(material.hounsfield)).astype(np.int16)
-        return cls(material.name, hounsfield, label, ignore, (material.spacing[0], task.pixel, task.pixel))
+        return cls(material.name, hounsfield, label, ignore, (material.spacing[0], pixel, pixel))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +112,7 @@ class SlabStudy:
 
 def make_study(material: WorkingMaterial, task: SlabTask, generator: np.random.Generator) -> SlabStudy:
     """Plant lesions in a study, and average its slices into slabs of a random thickness."""
-    names, chances = zip(*PATTERN_CHANCES, strict=True)
+    names, chances = zip(*task.patterns, strict=True)
     pattern = str(generator.choice(names, p=chances))
     planted = plant_lesions(
         material.hounsfield,
@@ -218,23 +225,29 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         task = self.task
         index = self._slab(study, generator)
         near = np.clip(np.arange(index - task.context, index + task.context + 1), 0, len(study.hounsfield) - 1)
-        hounsfield = _another_scanner(study.hounsfield[near], generator)
+        hounsfield = another_scanner(study.hounsfield[near], generator)
         lungs, lesions = study.lungs[index], study.lesions[index]
         if task.target == "lungs":
-            target = lungs.astype(np.int64)
+            # Fluid beside the lung.
+            target = np.where((lungs == 0) & (lesions == IGNORE), IGNORE, lungs).astype(np.int64)
         else:
-            target = np.where(lungs > 0, lesions, IGNORE).astype(np.int64)
-        matrix = _affine(study, index, task, generator)
-        image = _resample(torch.from_numpy(hounsfield), matrix, task.crop, "bilinear", AIR_HOUNSFIELD)
-        outside = 0 if task.target == "lungs" else IGNORE
-        labels = _resample(torch.from_numpy(target.astype(np.float32))[None], matrix, task.crop, "nearest", outside)[0]
+            # Fluid is left out, too.
+            target = np.where((lungs > 0) | (lesions == IGNORE), lesions, _BESIDE).astype(np.int64)
+        matrix = sampling_matrix(study.lungs[index], study.lesions[index], task.target, task.crop, generator)
+        image = resample(torch.from_numpy(hounsfield), matrix, task.crop, "bilinear", AIR_HOUNSFIELD)
+        outside = 0 if task.target == "lungs" else _BESIDE
+        labels = resample(torch.from_numpy(target.astype(np.float32))[None], matrix, task.crop, "nearest", outside)[0]
+        if task.target == "lungs" and generator.random() < CUT_CHANCE:
+            cut_off(image, labels, generator)
         planes = scale(image.numpy(), task.window_hu)
         extra = None
         if task.sees_lungs:
-            mask = _resample(torch.from_numpy((lungs > 0).astype(np.float32))[None], matrix, task.crop, "bilinear", 0)
+            mask = resample(torch.from_numpy((lungs > 0).astype(np.float32))[None], matrix, task.crop, "bilinear", 0)
             grow = int(generator.choice([0, 0, 1, 2]))
             if grow:
                 mask = max_pool2d(mask[None], 2 * grow + 1, 1, grow)[0]
+            # What a generous mask takes in is no lesion; further off, nothing is asked.
+            labels = labels.where(labels != _BESIDE, IGNORE * (mask[0] < 0.5).float())
             extra = np.zeros_like(planes)
             extra[task.context] = mask[0].numpy()
         return input_channels(planes, task.context, np.array([task.context]), extra=extra)[0], labels.round().long()
@@ -246,55 +259,3 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         if self.task.target == "lungs" and draw > 0.85:
             return int(generator.integers(len(study.hounsfield)))
         return int(generator.choice(study.with_lung))
-
-
-def _affine(study: SlabStudy, index: int, task: SlabTask, generator: np.random.Generator) -> Tensor:
-    """From a sample to the slab, in coordinates of `grid_sample`: scaled, turned, moved, mirrored for lesions."""
-    rows, columns = study.hounsfield.shape[1:]
-    zoom = float(np.exp(generator.normal(0.0, 0.12)))
-    angle = float(generator.normal(0.0, 0.12))
-    mirrored = -1.0 if task.target == "lesions" and generator.random() < 0.5 else 1.0
-    if task.target == "lesions":
-        at = np.argwhere(study.lungs[index] > 0)
-        wanted = np.argwhere((study.lesions[index] == 1) | (study.lesions[index] == 2))
-        if len(wanted) and generator.random() < 0.6:
-            at = wanted
-        center = at[generator.integers(len(at))] if len(at) else np.array([rows / 2, columns / 2])
-        center = center + generator.normal(0.0, 0.15, 2) * np.array(task.crop)
-        # A sample that hangs over the edge would be half empty.
-        half = 0.5 * zoom * np.array(task.crop)
-        size = np.array([rows, columns])
-        center = np.where(2 * half < size, np.clip(center, half, np.maximum(half, size - half)), size / 2)
-    else:
-        center = np.array([rows / 2, columns / 2]) + generator.normal(0.0, 8.0, 2)
-    # Half extents of the sample in the slab's normalised coordinates.
-    height, width = zoom * task.crop[0] / rows, zoom * task.crop[1] / columns
-    cosine, sine = np.cos(angle), np.sin(angle)
-    aspect = rows / columns
-    return torch.tensor(
-        [
-            [mirrored * width * cosine, -height * sine * aspect, 2 * center[1] / columns - 1],
-            [mirrored * width * sine / aspect, height * cosine, 2 * center[0] / rows - 1],
-        ],
-        dtype=torch.float32,
-    )
-
-
-def _resample(planes: Tensor, matrix: Tensor, crop: tuple[int, int], mode: str, outside: float) -> Tensor:
-    grid = affine_grid(matrix[None], [1, 1, *crop], align_corners=False)
-    # Zero is the only value that `grid_sample` can put outside.
-    return grid_sample((planes - outside)[None], grid, mode=mode, align_corners=False)[0] + outside
-
-
-def _another_scanner(hounsfield: FloatArray, generator: np.random.Generator) -> FloatArray:
-    """Change values as other scanners, kernels and file formats do."""
-    values = hounsfield * np.float32(generator.normal(1.0, 0.02)) + np.float32(generator.normal(0.0, 14.0))
-    if generator.random() < 0.25:
-        # Volumes that were 8-bit images once: few steps, and nothing above soft tissue.
-        step = np.float32(generator.uniform(4.0, 10.0))
-        values = np.minimum(np.rint(values / step) * step, np.float32(generator.uniform(120.0, 300.0)))
-    if generator.random() < 0.25:
-        values = values + generator.standard_normal(values.shape, dtype=np.float32) * np.float32(
-            generator.uniform(3.0, 35.0)
-        )
-    return values.astype(np.float32)

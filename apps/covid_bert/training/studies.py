@@ -26,7 +26,7 @@ from covid_bert.networks.classifiers import CLASS_NAMES
 from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE, SMALL_STEP
 from covid_bert.training.material import Material
-from covid_bert.training.slabs import PATTERN_CHANCES, SlabTask, WorkingMaterial, into_slabs
+from covid_bert.training.slabs import Chances, WorkingMaterial, into_slabs
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume
 from covid_bert.volumes.windows import LUNG_WINDOW
 
@@ -34,10 +34,9 @@ FINDING_PATTERN = "covid-like"
 COVID, OTHER = CLASS_NAMES.index("covid"), CLASS_NAMES.index("non-covid")
 THICKEST_MILLIMETERS = 6.5
 SEVERITIES = (0.05, 1.0)
-# Slices of the study itself, with its whole field of view: the box is that of the lungs after planting.
-_WHOLE_SLICES = SlabTask(
-    "default-classifiers", "lungs", 1.4, SMALL_STEP, (LUNG_WINDOW.lower, LUNG_WINDOW.upper), 0, (0, 0)
-)
+# Chances of the generator's patterns; they sum to one.
+PATTERNS: Chances = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
+PIXEL_MILLIMETERS = 1.4
 
 
 class LesionProbability(Protocol):
@@ -109,9 +108,9 @@ class ClassifierStudy:
 
 
 def plan_studies(sources: list[str], count: int, seed: int) -> list[StudyPlan]:
-    """Draw `count` studies: each source equally often, patterns by `PATTERN_CHANCES`, severities evenly spread."""
+    """Draw `count` studies: each source equally often, patterns by `PATTERNS`, severities evenly spread."""
     generator = np.random.default_rng([seed, 2])
-    names, chances = zip(*PATTERN_CHANCES, strict=True)
+    names, chances = zip(*PATTERNS, strict=True)
     plans = []
     for number in range(count):
         thick = generator.random() < 0.5
@@ -194,7 +193,9 @@ def make_studies(
     plans = plan_studies([material.name for material in materials], count, seed)
     missing = [plan for plan in plans if not _is_kept(folder, plan)]
     if missing:
-        working = {material.name: WorkingMaterial.of(material, _WHOLE_SLICES) for material in materials}
+        working = {
+            material.name: WorkingMaterial.of(material, PIXEL_MILLIMETERS, around_lungs=False) for material in materials
+        }
         maker = _StudyMaker(missing, working, lesion_probability, folder)
         for number, _ in enumerate(DataLoader(maker, batch_size=None, num_workers=workers)):
             if on_study is not None:

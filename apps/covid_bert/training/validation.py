@@ -59,7 +59,7 @@ def validate_segmenter(
     studies
         How many to make.
     """
-    working = [WorkingMaterial.of(material, task) for material in materials]
+    working = [WorkingMaterial.of(material, task.pixel, around_lungs=task.sees_lungs) for material in materials]
     generator = np.random.default_rng([seed, 2])
     both = np.zeros(len(THRESHOLDS))
     sizes = np.zeros(len(THRESHOLDS))
