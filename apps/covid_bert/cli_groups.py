@@ -81,7 +81,7 @@ def train_default(
     ],
     only: Annotated[TrainingTarget | None, typer.Option(help="One network instead of all.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda, for lungs and lesions.")] = "cpu",
 ) -> None:
     """Train the default networks again; they become the live ones."""
     from covid_bert.commands.train import train_default as run
@@ -91,7 +91,9 @@ def train_default(
 
 @evaluate_app.command("default")
 def evaluate_default(
-    data: Annotated[Path, typer.Option(help="Folder with the external data sets as subfolders.")],
+    data: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder with the external data sets as subfolders.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("evaluation"),
     samples: Annotated[Path, typer.Option(help="The project's sample data.")] = Path("sample-data"),
     card: Annotated[Path | None, typer.Option(help="Folder of the documentation: write the model card too.")] = None,

@@ -105,7 +105,7 @@ def label_table() -> np.ndarray:
 
 def stand_in_lungs(volume: Volume, method: str = "auto", *_: object, **__: object) -> LungMask:
     """In place of lung segmentation: what the chests were made with."""
-    return LungMask(lung_labels(volume.shape), "stand-in" if method == "auto" else method)
+    return LungMask(lung_labels(volume.shape), "unet" if method == "auto" else method)
 
 
 def stand_in_lesions(volume: Volume, lungs: LungMask, *_: object, **__: object) -> LesionMask:

@@ -12,11 +12,12 @@ from small_sets import SHAPE, lesion_labels, lung_labels
 from typer.testing import CliRunner
 
 from covid_bert import cli
-from covid_bert.errors import CovidBertError, NotFoundError, OutputError
-from covid_bert.evaluation import summary
+from covid_bert.errors import CovidBertError, InputError, NotFoundError, OutputError
+from covid_bert.evaluation import default_model, summary
 from covid_bert.evaluation.default_model import installed_systems, measure
-from covid_bert.evaluation.pictures import spread_slices, wrong_slices
+from covid_bert.evaluation.pictures import spread_slices, wrong_slices, wrong_title
 from covid_bert.evaluation.results import ClassificationRow, LesionRow, LungRow, Measurement, SliceRow, StudyRow
+from covid_bert.evaluation.source_tests import source_tests
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.lesions import LesionMask
 from covid_bert.lungs import LungMask
@@ -95,6 +96,32 @@ def test_targets_follow_the_numbers() -> None:
     assert {item.reached for item in summary.targets([], [])} == {None}
 
 
+def test_normals_of_training_sources_do_not_speak_for_external_ones() -> None:
+    rows = [
+        study("ill", Condition.COVID_19, lesions=LesionRow(share=0.05)),
+        study("well", Condition.NO_PNEUMONIA, lesions=LesionRow(share=0.01)),
+        study("seen", Condition.NO_PNEUMONIA, lesions=LesionRow(share=0.08), training_source=True),
+    ]
+    found = {item.key: item for item in summary.targets(rows, summary.findings(rows))}
+    external, both = found["normals_below_infected_external"], found["normals_below_infected"]
+    assert (external.reached, both.reached) == (True, False)
+    assert external.statement.endswith("external studies (1 without pneumonia, 1 infected)")
+    assert both.statement.endswith("all studies (2 without pneumonia, 1 infected)")
+
+
+@pytest.mark.parametrize(("by_network", "reached"), [(0.99, True), (0.97, True), (0.9, False)])
+def test_lungs_must_keep_as_much_lesion_as_those_by_morphology(by_network: float, reached: bool) -> None:
+    lungs = [
+        LungRow(method="unet", default=True, lesions_kept=by_network),
+        LungRow(method="morphological", default=False, lesions_kept=0.97),
+    ]
+    rows = [study("ill", Condition.COVID_19, lungs=lungs)]
+    made = summary.findings(rows)
+    (target,) = [item for item in summary.targets(rows, made) if item.key == "lesions_kept"]
+    assert (target.value, target.aim, target.reached) == (by_network, 0.97, reached)
+    assert {item.key: item.estimate.value for item in made}["lesions_kept_morphological"] == 0.97
+
+
 def test_a_system_is_judged_by_one_study_of_each_patient() -> None:
     rows = [
         study("ill", Condition.COVID_19, classifications=said(0.9, 0.8, 0.2)),
@@ -104,12 +131,32 @@ def test_a_system_is_judged_by_one_study_of_each_patient() -> None:
         study("mass", Condition.LUNG_TUMOUR, classifications=said(0.99, 0.99)),
     ]
     found = {item.key: item for item in summary.findings(rows)}
-    assert found["s2_small_sensitivity"].estimate.value == 0.5
-    assert found["s2_small_sensitivity"].estimate.count == 2
-    assert found["s2_small_specificity"].estimate.value == 1.0
+    assert found["s2_small_sensitivity_external"].estimate.value == 0.5
+    assert found["s2_small_sensitivity_external"].estimate.count == 2
+    assert found["s2_small_specificity_external"].estimate.value == 1.0
     assert found["s2_small_blanked_fell"].estimate.value == 0.5
-    assert found["s2_small_auc"].estimate.value == 1.0
-    assert found["s2_small_auc"].studies == 4
+    assert found["s2_small_auc_external"].estimate.value == 1.0
+    assert found["s2_small_auc_external"].studies == 4
+
+
+def test_training_lungs_do_not_speak_for_a_system_and_pneumonia_counts() -> None:
+    rows = [
+        study("ill", Condition.COVID_19, classifications=said(0.6, 0.6)),
+        study("well", Condition.NO_PNEUMONIA, classifications=said(0.7, 0.7)),
+        study("lung ill", Condition.PNEUMONIA, classifications=said(0.5, 0.4)),
+        study("seen", Condition.NO_PNEUMONIA, classifications=said(0.1, 0.1), training_source=True),
+    ]
+    found = {item.key: item for item in summary.findings(rows)}
+    values = {key.removeprefix("s2_small_"): item.estimate.value for key, item in found.items()}
+    assert values["auc_external"] == 0
+    assert values["auc_all"] == 0.5
+    assert values["auc_or_pneumonia_external"] == 0.5
+    assert values["auc_or_pneumonia_all"] == pytest.approx(2 / 3)
+    assert (values["specificity_external"], values["specificity_all"]) == (0, 0.5)
+    assert values["specificity_or_pneumonia_external"] == 0.5
+    assert found["s2_small_auc_or_pneumonia_external"].statement.endswith(
+        "COVID-19 against pneumonia or none, external studies"
+    )
 
 
 def test_pooled_slices_need_both_classes() -> None:
@@ -135,9 +182,9 @@ def test_sources_of_one_patient_take_no_part_in_the_source_test() -> None:
         for source in "ab"
         for number in range(4)
     ]
-    (test,) = summary.source_tests([*rows, study("c1", Condition.COVID_19, descriptor={"noise": 5.0})])
+    (test,) = source_tests([*rows, study("c1", Condition.COVID_19, descriptor={"noise": 5.0})])
     assert (test.studies, test.sources, test.accuracy) == (8, ["a", "b"], 1.0)
-    assert summary.source_tests(rows[:4]) == []
+    assert source_tests(rows[:4]) == []
 
 
 def test_shown_slices_are_spread_and_those_with_errors_lie_apart(sets) -> None:
@@ -182,6 +229,27 @@ def test_lung_rows_name_their_method() -> None:
     assert row.default_lungs is None
 
 
+def test_samples_alone_are_no_measurement(tmp_path) -> None:
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    (samples / "chest_cta.nii.gz").write_bytes(b"not read")
+    with pytest.raises(NotFoundError, match="no external study"):
+        measure(tmp_path, tmp_path / "out", samples=samples)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_fails_is_a_failure(sets, tmp_path, stand_ins, monkeypatch) -> None:
+    def fails(*_, **__):
+        raise InputError("The paint is dry.", "Buy paint.")
+
+    only = [item for item in default_model.list_studies(sets, sets)[0] if item.facts.name == "normal001"]
+    monkeypatch.setattr(default_model, "list_studies", lambda *_: (only, []))
+    monkeypatch.setattr(default_model, "write_pictures", fails)
+    (row,) = measure(sets, tmp_path / "out", samples=sets).studies
+    assert row.error is None
+    assert row.failures == ["No picture was drawn: The paint is dry. Buy paint."]
+
+
 def test_command_measures_writes_the_card_and_says_that_something_failed(damaged, tmp_path, stand_ins) -> None:
     docs = tmp_path / "docs"
     arguments = [
@@ -209,3 +277,24 @@ def test_command_refuses_to_write_into_the_data(sets) -> None:
     result = CliRunner().invoke(cli.app, ["evaluate", "default", "--data", str(sets), "--out", str(sets / "out")])
     assert isinstance(result.exception, CovidBertError)
     assert result.exception.exit_code == 2
+
+
+def test_command_refuses_a_folder_that_is_not_there_and_keeps_the_card(tmp_path) -> None:
+    card = tmp_path / "docs" / "model-card.md"
+    card.parent.mkdir()
+    card.write_text("old")
+    arguments = ["evaluate", "default", "--data", tmp_path / "typo", "--out", tmp_path / "out", "--card", card.parent]
+    shown = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert shown.exit_code == 2
+    assert card.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("stated", "title"), [(True, "Largest false positives"), (False, "Largest marked areas")], ids=["stated", "assumed"]
+)
+def test_an_assumed_normal_is_not_called_wrong(sets, stated: bool, title: str) -> None:
+    volume = read(sets / "lidc_idri" / "LIDC-IDRI-0002_ct.nii.gz")
+    facts = StudyFacts("w", "w", "w", Condition.NO_PNEUMONIA, condition_stated=stated)
+    assert wrong_title(ExternalStudy(facts, volume)) == title
+    drawn = ExternalStudy(facts, volume, lesions=np.zeros(SHAPE, np.uint8))
+    assert wrong_title(drawn) == "Largest errors of the lesions"

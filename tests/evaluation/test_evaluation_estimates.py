@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_bert.errors import ParameterError
-from covid_bert.evaluation.estimates import bootstrap, mean_estimate, neighbouring_blocks, wilson
+from covid_bert.evaluation.estimates import bootstrap, mean_estimate, neighbouring_blocks, wilson, wilson_of_share
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,24 @@ def test_too_few_of_a_class_have_no_interval() -> None:
     found = bootstrap(lambda chosen: 1.0 if 0 in chosen else float("nan"), np.arange(3)[:, None])
     assert found.lower is None
     assert found.value == 1.0
+
+
+def test_repetitions_that_agree_have_no_interval() -> None:
+    # All of 0.1 have means that differ by rounding.
+    for values in ([1.0] * 7, [0.1] * 7):
+        found = mean_estimate(values, list("abcdefg"))
+        assert (found.lower, found.upper, found.count) == (None, None, 7)
+        assert found.value == pytest.approx(values[0])
+
+
+def test_a_share_of_fewer_trials_has_a_wider_interval() -> None:
+    assert wilson_of_share(0.25, 20) == wilson(5, 20)
+    few, many = wilson_of_share(1.0, 4), wilson_of_share(1.0, 40)
+    assert (few.value, few.upper, few.count) == (1.0, 1.0, 4)
+    assert few.lower < many.lower < 1
+    for share, count in ((0.5, 0), (1.1, 3), (-0.1, 3), (float("nan"), 3)):
+        with pytest.raises(ParameterError):
+            wilson_of_share(share, count)
 
 
 def test_nothing_cannot_be_estimated() -> None:

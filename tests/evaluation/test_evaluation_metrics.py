@@ -20,6 +20,7 @@ from covid_bert.evaluation.metrics import (
     mean_surface_distance,
     pointing_game,
     sensitivity_specificity,
+    share_inside,
 )
 from needed import require_module
 
@@ -45,6 +46,12 @@ def test_dice_by_hand() -> None:
     assert dice(block(2, 6), block(8, 12)) == 0.0
     assert dice(block(0, 0), block(2, 6)) == 0.0
     assert dice(block(0, 0), block(0, 0)) is None
+
+
+def test_share_inside_by_hand() -> None:
+    assert share_inside(block(2, 12), block(6, 14)) == pytest.approx(0.6)
+    assert share_inside(block(2, 4), block(6, 14)) == 0.0
+    assert share_inside(block(0, 0), block(2, 6)) is None
 
 
 @given(
@@ -122,7 +129,9 @@ def test_pointing_game_shares_ties() -> None:
     assert pointing_game(strength, np.zeros_like(lesions)) is None
 
 
-@pytest.mark.parametrize("metric", [dice, pointing_game, lambda a, b: mean_surface_distance(a, b, SPACING)])
+@pytest.mark.parametrize(
+    "metric", [dice, pointing_game, share_inside, lambda a, b: mean_surface_distance(a, b, SPACING)]
+)
 def test_masks_must_lie_on_one_grid(metric) -> None:
     with pytest.raises(ParameterError):
         metric(np.ones((3, 4, 5), bool), np.ones((3, 5, 4), bool))

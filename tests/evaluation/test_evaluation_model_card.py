@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
 from covid_bert.errors import NotFoundError, OutputError, UnreadableFileError
 from covid_bert.evaluation import model_card
-from covid_bert.evaluation.default_model import _changes
-from covid_bert.evaluation.model_card import published, read_measurement, render, write_card
-from covid_bert.evaluation.results import SourceTest
+from covid_bert.evaluation.card_text import FIGURES, render
+from covid_bert.evaluation.default_model import MEASUREMENT_FILE, _changes
+from covid_bert.evaluation.model_card import published, read_measurement, write_card
+from covid_bert.evaluation.problems import failures, warnings_of
+from covid_bert.evaluation.results import ClassificationRow, LungRow, SourceTest
+from covid_bert.volumes import Unit
 from covid_bert.weights.identity import WeightsIdentity
 
 
@@ -65,13 +69,92 @@ def test_card_warns_of_weights_that_changed_during_the_run(measured) -> None:
     assert "**Weights changed while the studies were measured (b, c): measure again.**" in render(warned)
 
 
+def tested(measurement, **p_values: float):
+    tests = [
+        SourceTest(features=f"{name}: some", studies=8, sources=["a", "b"], accuracy=0.9, chance=0.4, p_value=p_value)
+        for name, p_value in p_values.items()
+    ]
+    return render(measurement.model_copy(update={"source_tests": tests}))
+
+
 def test_card_says_whether_the_source_can_be_told(measured) -> None:
-    test = SourceTest(features="noise", studies=8, sources=["a", "b"], accuracy=0.9, chance=0.4, p_value=0.01)
-    measurement = measured[1].model_copy(update={"source_tests": [test]})
-    assert "Better than chance it is told from: noise" in render(measurement)
-    measurement = measured[1].model_copy(update={"source_tests": [test.model_copy(update={"p_value": 0.4})]})
-    assert "no proof of absence" in render(measurement)
-    assert "too few studies" in render(measured[1].model_copy(update={"source_tests": []}))
+    measurement = measured[1]
+    told = tested(measurement, images=0.01)
+    assert "may then be, at least in part, differences between sources" in told
+    assert "is expected" not in told
+    assert "no proof of absence" in tested(measurement, images=0.4)
+    # Lesions and scores differ between sources that differ in condition: that says nothing of scanners.
+    by_lesions = tested(measurement, images=0.4, lesions=0.01)
+    assert "is expected where sources differ in condition" in by_lesions
+    assert "may then be" not in by_lesions
+    assert "too few studies" in tested(measurement)
+
+
+def test_card_says_what_the_numbers_rest_on(measured) -> None:
+    card = " ".join(render(measured[1]).split())
+    assert "These numbers are optimistic" in card
+    assert re.search(r"medseg_case1: no image of this set was trained on, but densities", card)
+    assert "lidc_0002: nodule screening; no pneumonia label; slices 88 to 98 show a hazy patch" in card
+    assert "All pictures are of sources that training could use" in card
+    assert "![lidc_0001, largest marked areas]" in card or "lidc_0001.errors.png" not in card
+
+
+def test_card_speaks_of_scores_only_where_there_are_some(measured) -> None:
+    assert "and score a chest CT" not in render(measured[1])
+    assert "and score a chest CT" in render(classified(measured[1]))
+
+
+def classified(measurement, **fields):
+    """The measurement with a classification of its first study."""
+    said = ClassificationRow(system="s2", configuration="small", score=0.5, **fields)
+    first, *others = measurement.studies
+    return measurement.model_copy(update={"studies": [first.model_copy(update={"classifications": [said]}), *others]})
+
+
+def test_a_probability_stands_with_what_it_was_calibrated_on(measured) -> None:
+    card = render(classified(measured[1], probability=0.7, threshold=0.5, calibrated_on="400 planted studies"))
+    assert "- s2 (small): probabilities were calibrated on 400 planted studies" in card
+    without = render(classified(measured[1], no_probability_because="This study is unlike the others."))
+    assert "| This study is unlike the others. |" in without
+    assert "probabilities were calibrated on" not in without
+
+
+def test_failures_and_warnings_are_listed(measured) -> None:
+    first = measured[1].studies[0]
+    assert failures([first]) == []
+    fallback = LungRow(method="morphological", default=True, warnings=["The weights are damaged."])
+    lesions = first.lesions.model_copy(update={"warnings": ["The lesions are odd."]})
+    row = first.model_copy(
+        update={
+            "lungs": [fallback],
+            "lesions": lesions,
+            "warnings": ["A slice is missing."],
+            "failures": ["slices: no"],
+        }
+    )
+    assert failures([row]) == ["P001: lungs by morphological in place of unet", "P001, slices: no"]
+    assert failures([row.model_copy(update={"unit": Unit.GRAY8, "failures": []})]) == []
+    measurement = measured[1].model_copy(update={"studies": [row], "warnings": ["Of the run."]})
+    assert warnings_of(measurement) == [
+        "Of the run.",
+        "P001: A slice is missing.",
+        "P001, lungs by morphological: The weights are damaged.",
+        "P001, lesions: The lesions are odd.",
+    ]
+    card = render(measurement)
+    for line in (*failures([row]), *warnings_of(measurement)):
+        assert f"- {line}" in card
+
+
+def test_a_missing_picture_leaves_the_old_card_whole(measured, tmp_path) -> None:
+    output = shutil.copytree(measured[0], tmp_path / "out")
+    docs = tmp_path / "docs"
+    write_card(output, docs)
+    before = {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()}
+    (output / "pictures" / "lidc_0002.png").unlink()
+    with pytest.raises(OutputError):
+        write_card(output, docs)
+    assert {path: path.read_bytes() for path in docs.rglob("*") if path.is_file()} == before
 
 
 def test_only_what_may_be_redistributed_is_published(measured, tmp_path) -> None:
@@ -95,10 +178,9 @@ def test_only_what_may_be_redistributed_is_published(measured, tmp_path) -> None
 
 
 def test_the_card_in_the_documentation_is_that_of_its_measurement(repository) -> None:
-    path = repository / "docs" / model_card.FIGURES / model_card.MEASUREMENT_FILE
-    if not path.exists():
-        pytest.skip("no measurement is kept in docs")
-    assert (repository / "docs" / model_card.CARD_FILE).read_text() == render(read_measurement(path)), (
+    measurement = read_measurement(repository / "docs" / FIGURES / MEASUREMENT_FILE)
+    assert measurement.studies
+    assert (repository / "docs" / model_card.CARD_FILE).read_text() == render(measurement), (
         "run: python -m covid_bert.evaluation.model_card OUT docs"
     )
 

@@ -8,6 +8,8 @@ from small_sets import INFECTED_SLICES, SHAPE, chest, lesion_labels, stand_in_le
 
 from covid_bert.errors import InputError, ParameterError
 from covid_bert.evaluation import study_measurement
+from covid_bert.evaluation.classification_measurement import NO_CALIBRATION, OTHER_CALIBRATION, why_no_probability
+from covid_bert.evaluation.estimates import wilson
 from covid_bert.evaluation.probes import BLANK_HOUNSFIELD, blank_lungs, image_descriptor, source_accuracy, source_test
 from covid_bert.evaluation.slices import dense_share, slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
@@ -15,6 +17,8 @@ from covid_bert.evaluation.study_measurement import measure_study
 from covid_bert.lesions import measure_lesions
 from covid_bert.lungs import LungMask
 from covid_bert.systems import create
+from covid_bert.systems.likeness import UNLIKE
+from covid_bert.volumes import Unit
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,10 @@ def test_slices_are_told_by_their_lesion_share(ill) -> None:
     assert row.auc.value == row.density_auc.value == 1.0
     assert row.auc.count == 4  # blocks of 20 mm, slices of 4 mm
     assert row.sensitivity.value == row.specificity.value == 1.0
+    # No slice is wrong, which a few blocks of five slices do not make certain: two of the four hold infected ones.
+    assert (row.sensitivity.count, row.specificity.count) == (2, 4)
+    assert row.sensitivity == wilson(2, 2)
+    assert row.sensitivity.lower < row.specificity.lower < 0.6
     upside_down = slice_row(ill.volume, ill.lungs, share, infected_labels()[::-1])
     assert upside_down.auc.value < 0.5
 
@@ -108,9 +116,12 @@ def test_a_study_is_measured_against_its_masks(ill, monkeypatch) -> None:
     row = measured.row
     assert row.error is None
     assert [(item.method, item.default, item.dice) for item in row.lungs] == [
-        ("stand-in", True, 1.0),
+        ("unet", True, 1.0),
         ("morphological", False, 1.0),
     ]
+    assert row.default_lungs.right_dice == row.default_lungs.left_dice == 1.0
+    assert row.default_lungs.lesions_kept == 1.0
+    assert (row.unit, row.failures) == (Unit.HOUNSFIELD, [])
     assert row.lesions.dice == pytest.approx(1.0, abs=0.02)
     assert row.lesions.consolidation_dice == 1.0
     assert row.lesions.share == pytest.approx((lesion_labels() > 0).sum() / (ill.lungs.array > 0).sum(), abs=0.002)
@@ -132,7 +143,8 @@ def test_classification_stands_beside_its_blanked_score(ill, monkeypatch) -> Non
     assert 0 < said.score < 1
     assert said.blanked_score != said.score
     assert said.probability is None
-    assert said.no_probability_because
+    assert said.no_probability_because == NO_CALIBRATION
+    assert said.calibrated_on is None
     assert said.weights_state.value == "untrained"
 
 
@@ -151,6 +163,78 @@ def test_a_stage_that_fails_leaves_its_sentence(ill, monkeypatch) -> None:
     assert "made of glass" in row.error
     assert row.default_lungs is None
     assert row.lesions is None
+
+
+def test_a_part_that_fails_leaves_the_others_standing(ill, monkeypatch) -> None:
+    def fails(*_, **__):
+        raise InputError("This part is made of glass.", "Use another phantom.")
+
+    monkeypatch.setattr(study_measurement, "segment_lungs", stand_in_lungs)
+    monkeypatch.setattr(study_measurement, "require_lesions", stand_in_lesions)
+    study = study_of(ill, lungs=ill.lungs.array, lesions=ill.lesions, slice_labels=infected_labels())
+    for part, name in (
+        ("image_descriptor", "description of the images"),
+        ("slice_row", "slices"),
+        ("blank_lungs", "lungs replaced"),
+        ("pointing_game", "comparison of the lesions"),
+        ("measure_lungs", "comparison of the lungs by unet"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(study_measurement, part, fails)
+            row = measure_study(study, []).row
+        assert row.error is None
+        assert row.failures[0].startswith(f"{name}: This part is made of glass.")
+        assert row.lesions.share > 0
+        assert row.lesions.error is None
+        assert (row.lesions.slices is None) == (part == "slice_row")
+        assert (row.lesions.dice is None) == (part == "pointing_game")
+        assert bool(row.descriptor) == (part != "image_descriptor")
+    with monkeypatch.context() as patch:
+        patch.setattr(study_measurement, "measure_lesions", fails)
+        row = measure_study(study, []).row
+    assert row.lesions.dice == pytest.approx(1.0, abs=0.02)
+    assert (row.lesions.share, row.blanked_lesion_share) == (None, None)
+    assert len(row.failures) == 2
+
+
+def test_sides_are_compared_only_where_they_were_drawn(ill, monkeypatch) -> None:
+    monkeypatch.setattr(study_measurement, "segment_lungs", stand_in_lungs)
+    monkeypatch.setattr(study_measurement, "require_lesions", stand_in_lesions)
+    (lungs, *_) = measure_study(study_of(ill, lungs=(ill.lungs.array > 0).astype(np.uint8)), []).row.lungs
+    assert (lungs.dice, lungs.right_dice, lungs.left_dice) == (1.0, None, None)
+    swapped = np.array([0, 2, 1], np.uint8)[ill.lungs.array]
+    (lungs, *_) = measure_study(study_of(ill, lungs=swapped), []).row.lungs
+    assert (lungs.dice, lungs.right_dice, lungs.left_dice) == (1.0, 0.0, 0.0)
+
+
+def test_a_lesion_outside_the_lung_mask_is_not_kept(ill, monkeypatch) -> None:
+    lesions = ill.lesions.copy()
+    # As many voxels again, outside of all lung.
+    first, last = INFECTED_SLICES.start, INFECTED_SLICES.stop
+    outside = np.zeros(SHAPE, bool)
+    outside[first:last, 0, :10] = True
+    lesions[outside] = 1
+    monkeypatch.setattr(study_measurement, "segment_lungs", stand_in_lungs)
+    monkeypatch.setattr(study_measurement, "require_lesions", stand_in_lesions)
+    row = measure_study(study_of(ill, lesions=lesions), []).row
+    inside = np.count_nonzero(ill.lesions)
+    for lungs in row.lungs:
+        assert lungs.lesions_kept == pytest.approx(inside / (inside + outside.sum()))
+
+
+class Result:
+    """In place of a `StudyResult`: its warnings."""
+
+    def __init__(self, *warnings: str) -> None:
+        self.warnings = list(warnings)
+
+
+def test_a_missing_probability_has_its_reason() -> None:
+    unlike = f"{UNLIKE} It does not show both lungs."
+    other = "A remark on the probability of rain."
+    assert why_no_probability(Result(other, unlike), calibrated=True) == unlike
+    assert why_no_probability(Result(other), calibrated=True) == OTHER_CALIBRATION
+    assert why_no_probability(Result(unlike), calibrated=False) == NO_CALIBRATION
 
 
 def test_a_fault_is_reported_as_one_and_a_cancel_ends_the_run(ill, monkeypatch) -> None:

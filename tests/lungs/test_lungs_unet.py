@@ -41,7 +41,7 @@ class Thresholding(nn.Module):
         self.middle, self.swapped = middle, swapped
 
     def forward(self, slabs: torch.Tensor) -> torch.Tensor:
-        hounsfield = (slabs[:, 1] + 1) / 2 * (WINDOW[1] - WINDOW[0]) + WINDOW[0]
+        hounsfield = (slabs[:, unet.CONTEXT] + 1) / 2 * (WINDOW[1] - WINDOW[0]) + WINDOW[0]
         # Linear in HU, so that the boundary lies where the mean of lung and tissue does.
         lung = ((40 - hounsfield) / 890).clamp(1e-6, 1 - 1e-6)
         on_right = (torch.arange(slabs.shape[-1], device=slabs.device) < self.middle).float().expand_as(lung)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -72,6 +75,30 @@ def test_a_probability_is_shown_with_its_calibration(phantom, classification, tm
     assert "Probability of covid: 0.25" in text
     assert "five folds of a set" in text
     assert "UNTRAINED NETWORK: the scores" not in text
+
+
+def test_an_unlike_study_says_so_in_the_band(phantom, classification, tmp_path, words) -> None:
+    result = classification.result.model_copy(update={"out_of_distribution_score": 1.7})
+    study_picture(phantom.volume, replace(classification, result=result), tmp_path / "result.png")
+    assert "UNLIKE THE TRAINING STUDIES: no probability is given" in words
+    assert "Distance from the training studies: 1.70 (limit 1)" in "\n".join(words)
+
+
+def test_many_warnings_stay_above_the_research_line(phantom, classification, monkeypatch, tmp_path) -> None:
+    ends = []
+    fit = picture._fit_above
+
+    def measured(text, bottom: float) -> None:
+        fit(text, bottom)
+        figure = text.get_figure(root=True)
+        extent = text.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+        ends.append(extent.y0 / figure.bbox.height)
+
+    monkeypatch.setattr(picture, "_fit_above", measured)
+    warnings = [f"Warning {number}: {'a long sentence about this study ' * 4}" for number in range(8)]
+    result = classification.result.model_copy(update={"warnings": warnings})
+    study_picture(phantom.volume, replace(classification, result=result), tmp_path / "result.png")
+    assert ends[0] > 0.04
 
 
 def test_lesions_are_drawn_and_said_by_side(phantom, lesions_by_density, tmp_path, words) -> None:

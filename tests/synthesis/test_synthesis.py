@@ -12,6 +12,7 @@ from covid_bert.errors import InputError, ParameterError
 from covid_bert.lungs.mask import LungMask
 from covid_bert.phantom import make
 from covid_bert.synthesis import IGNORE, PATTERNS, plant_lesions, synthesize
+from covid_bert.synthesis.distractors import Canvas, bowel_gas
 from covid_bert.synthesis.space import LungSpace
 from covid_bert.volumes.volume import Unit
 
@@ -27,7 +28,7 @@ def made(phantom, **options):
     return synthesize(phantom.volume, phantom.lungs, **{"with_distractors": False, **options})
 
 
-@pytest.mark.parametrize("pattern", ["covid-like", "bacterial-like"])
+@pytest.mark.parametrize("pattern", ["covid-like", "bacterial-like", "consolidation"])
 def test_lesions_lie_in_the_lungs_and_raise_the_density(phantom, pattern) -> None:
     study = made(phantom, pattern=pattern, severity=0.8, seed=5)
     lesions = study.lesions > 0
@@ -114,20 +115,53 @@ def test_a_mass_is_marked_as_not_to_be_learned_from(phantom) -> None:
     for seed in range(40):
         study = synthesize(phantom.volume, phantom.lungs, pattern="none", seed=seed)
         has_mass = "mass" in study.recipe["distractors"]
-        assert has_mass == bool((study.lesions == IGNORE).any())
+        in_lung = (study.lesions == IGNORE) & (study.lungs.array > 0)
+        assert has_mass == bool(in_lung.any())
         assert set(np.unique(study.lesions)) <= {0, IGNORE}
         masses += has_mass
     assert masses > 0
 
 
-def test_fluid_is_not_lung(phantom) -> None:
+def with_distractor(phantom, name):
     for seed in range(60):
         study = synthesize(phantom.volume, phantom.lungs, pattern="none", seed=seed)
-        if "effusion" in study.recipe["distractors"]:
-            gone = (phantom.lungs.array > 0) & (study.lungs.array == 0)
-            assert gone.any()
-            return
-    pytest.fail("no study with an effusion among sixty")
+        if name in study.recipe["distractors"]:
+            return study
+    pytest.fail(f"no study with {name} among sixty")
+
+
+def test_fluid_is_not_lung_and_is_not_learned_from(phantom) -> None:
+    study = with_distractor(phantom, "effusion")
+    gone = (phantom.lungs.array > 0) & (study.lungs.array == 0)
+    assert gone.any()
+    assert (study.lesions[gone] == IGNORE).all()
+
+
+def test_bowel_gas_lies_outside_the_lungs_and_is_dark(phantom) -> None:
+    space = LungSpace.of(phantom.lungs.array, phantom.volume.spacing)
+    canvas = Canvas(
+        phantom.volume.array[space.box].astype(np.float32), np.zeros(space.lungs.shape, np.uint8), space,
+        space.lungs.copy(), -850.0,
+    )  # fmt: skip
+    before = canvas.image.copy()
+    bowel_gas(canvas, np.random.default_rng(3))
+    changed = canvas.image != before
+    assert changed.any()
+    assert not (changed & (space.lungs > 0)).any()
+    assert (canvas.image < -700)[changed].mean() > 0.3
+    assert not canvas.labels.any()
+
+
+def test_consolidation_reaches_the_chest_wall_and_is_as_dense_as_muscle(phantom) -> None:
+    space = LungSpace.of(phantom.lungs.array, phantom.volume.spacing)
+    at_the_wall, values = [], []
+    for seed in range(10):
+        study = made(phantom, pattern="consolidation", severity=0.3, seed=seed)
+        dense = study.lesions[space.box] == 2
+        at_the_wall.append(bool((dense & (space.depth < 5.0)).any()))
+        values.append(study.volume.array[space.box][dense])
+    assert np.mean(at_the_wall) >= 0.9
+    assert -150 < np.median(np.concatenate(values)) < 80
 
 
 def test_every_distractor_is_drawn_sometimes_and_values_stay_in_range(phantom) -> None:
@@ -164,6 +198,8 @@ def test_bad_input_is_refused(phantom) -> None:
         made(phantom, severity=0.0)
     with pytest.raises(InputError, match="does not fit"):
         synthesize(phantom.volume, LungMask(np.zeros(SHAPE, np.uint8), "given"))
+    with pytest.raises(InputError, match="other labels than 1 and 2"):
+        synthesize(phantom.volume, LungMask(phantom.lungs.array * 3, "given"))
     gray = replace(phantom.volume, array=np.zeros(SHAPE, np.uint8), unit=Unit.GRAY8)
     with pytest.raises(InputError, match="Hounsfield"):
         synthesize(gray, phantom.lungs)

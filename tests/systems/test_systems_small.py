@@ -14,9 +14,12 @@ from covid_bert.errors import InputError, WeightsError
 from covid_bert.lungs.mask import LungMask
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.networks.density import EmbeddingDensity
+from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, create, default_configuration
-from covid_bert.systems.likeness import UNLIKE, VOID
+from covid_bert.systems.likeness import UNKNOWN, UNLIKE
 from covid_bert.systems.location import LESION_METHOD
+from covid_bert.systems.segmented import SegmentedStudy
+from covid_bert.systems.slices import prepare_slices
 from covid_bert.volumes import Unit
 from covid_bert.weights.importing import ROLES
 from covid_bert.weights.installing import add_version
@@ -30,8 +33,12 @@ CARRIER = {"s1": "study", "s2": "clip", "baseline": "slice"}
 DEMANDING, LENIENT = 1e-6, 1e6
 
 
-def install(system: str, threshold: float, *, void: bool = False) -> None:
-    """Untrained networks with a calibration, and a density that passes or refuses whatever it sees."""
+def install(system: str, threshold: float, *, other_for: str = "", lesions: str = "") -> None:
+    """Untrained networks with a calibration, and a density that passes or refuses whatever it sees.
+
+    `other_for` is a role that is said to be fitted with another clip network; `lesions` the SHA-256 of the lesion
+    network that the calibration is said to rest on.
+    """
     parts = SYSTEMS[system].configurations["small"].parts
     digests: dict[str, str] = {}
     for role, part in parts.items():
@@ -48,8 +55,14 @@ def install(system: str, threshold: float, *, void: bool = False) -> None:
                 architecture=part.architecture,
                 role=ROLES[part.architecture],
                 demonstration=True,
-                fitted_with={name: "0" * 64 if void else sha for name, sha in digests.items()},
-                calibration=Calibration(temperature=2.0, fitted_on="a test", fitted_with=digests) if carries else None,
+                fitted_with={name: "0" * 64 if role == other_for else sha for name, sha in digests.items()},
+                calibration=Calibration(
+                    temperature=2.0,
+                    fitted_on="a test",
+                    fitted_with=digests | ({"default-lesions": lesions} if lesions else {}),
+                )
+                if carries
+                else None,
                 operating_point=OperatingPoint(positive_class="covid", threshold=0.5, chosen_by="a test")
                 if carries
                 else None,
@@ -103,8 +116,8 @@ def test_a_study_like_the_training_gets_its_probability(system, phantom, lesions
     install(system, LENIENT)
     result = classify(system, phantom).result
     assert result.calibrated_probability.calibrated_on == "a test"
-    # The plain checks count too: slices of 4 mm, and the limit is 10 mm.
-    assert 0.4 <= result.out_of_distribution_score < 1
+    # The plain checks count too: slices of 4 mm, and the limit is 6.5 mm.
+    assert 0.6 <= result.out_of_distribution_score < 1
     assert not any(UNLIKE in warning for warning in result.warnings)
 
 
@@ -118,12 +131,57 @@ def test_a_study_far_from_the_training_gets_none(system, phantom, lesions_by_den
     assert "far from those of the training" in warning
 
 
-def test_a_density_of_other_networks_is_not_used(phantom, lesions_by_density) -> None:
-    install("s2", DEMANDING, void=True)
+def test_with_a_density_of_other_networks_there_is_no_probability(phantom, lesions_by_density) -> None:
+    install("s2", LENIENT, other_for="density")
     result = classify("s2", phantom).result
     assert result.out_of_distribution_score is None
-    assert VOID in result.warnings
-    assert result.calibrated_probability is not None
+    assert UNKNOWN in result.warnings
+    assert result.calibrated_probability is None
+
+
+def test_a_network_that_was_trained_on_another_ones_output_is_refused(phantom, lesions_by_density) -> None:
+    install("s2", LENIENT, other_for="mlp")
+    with pytest.raises(WeightsError, match="default-embedding-mlp were trained on the output of another version"):
+        classify("s2", phantom)
+
+
+def test_with_another_lesion_network_there_is_no_probability(phantom, lesions_by_density) -> None:
+    install("s2", LENIENT, lesions="0" * 64)
+    result = classify("s2", phantom).result
+    assert result.calibrated_probability is None
+    assert any("fitted with other weights" in warning for warning in result.warnings)
+
+
+def test_what_is_predicted_does_not_depend_on_whether_a_probability_is_given(phantom, lesions_by_density) -> None:
+    install("s2", LENIENT)
+    like = classify("s2", phantom).result
+    install("s2", DEMANDING)
+    unlike = classify("s2", phantom).result
+    assert unlike.calibrated_probability is None
+    assert unlike.predicted_class == like.predicted_class
+
+
+def test_thin_slices_are_averaged_as_in_training(phantom, lesions_by_density) -> None:
+    """Every slice five times over, at a fifth of the distance, is the same study."""
+    thick = SegmentedStudy.of(
+        phantom.volume, phantom.lungs, None, lungs_method="auto", device="cpu", progress=Progress()
+    )
+    affine = phantom.volume.affine.copy()
+    affine[:3, 2] /= 5.0
+    assert thick.lesions is not None
+    repeated = [np.repeat(item, 5, axis=0) for item in (phantom.volume.array, phantom.lungs.array)]
+    lesions = replace(
+        thick.lesions,
+        array=np.repeat(thick.lesions.array, 5, axis=0),
+        probability=np.repeat(thick.lesions.probability, 5, axis=0),
+    )
+    volume = replace(phantom.volume, array=repeated[0], affine=affine)
+    thin = replace(thick, volume=volume, lungs=LungMask(repeated[1], "given"), lesions=lesions)
+    configuration = SYSTEMS["s2"].configurations["small"]
+    narrow = replace(configuration, slice_step=phantom.volume.spacing[0])
+    few, many = (prepare_slices(study, narrow, Progress()) for study in (thick, thin))
+    assert torch.equal(few.channels, many.channels)
+    assert many.indices.tolist() == [5 * index + 2 for index in few.indices.tolist()]
 
 
 def test_few_slices_with_lung_get_no_probability(phantom, lesions_by_density) -> None:

@@ -149,11 +149,19 @@ def test_classification_replies_with_prediction_and_result(app, repository, mode
     assert reply["file"] is None
     prediction = reply["params"]["prediction"]
     assert {item["label"] for item in prediction} == {"covid", "non-covid"}
-    assert [item["score"] for item in prediction] == sorted((item["score"] for item in prediction), reverse=True)
+    assert prediction[0]["label"] == reply["params"]["result"]["predicted_class"]
     assert {item["idx"] for item in prediction if item["label"] == "covid"} == {0}
     schema = json.loads((repository / "docs" / "result.schema.json").read_text())
     jsonschema.validate(reply["params"]["result"], schema)
     json.dumps(reply["params"])
+
+
+def test_the_predicted_class_comes_first_whatever_the_scores(app, monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.systems.base.predict", lambda scores, _: min(scores, key=scores.get))
+    reply = infer(app, "covid_s2", "chest", reply_image="none")
+    first, second = reply["params"]["prediction"]
+    assert first["label"] == reply["params"]["result"]["predicted_class"]
+    assert first["score"] < second["score"]
 
 
 def test_combined_task_replies_with_both(app) -> None:

@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 import torch
 
+from covid_bert.errors import NotFoundError
 from covid_bert.networks.architectures import ARCHITECTURES
+from covid_bert.systems import SYSTEMS
 from covid_bert.training import default_classifiers
-from covid_bert.training.calibration import assess, calibrated, folds_by_person, log_loss, youden
+from covid_bert.training.calibration import OutOfFold, assess, calibrated, folds_by_person, log_loss, youden
 from covid_bert.training.classifier import train_clip_network, train_mlp, train_slice_network
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
-from covid_bert.training.default_classifiers import ClassifierTraining, train_classifiers
-from covid_bert.training.installation import install_classifiers
+from covid_bert.training.default_classifiers import Classifiers, ClassifierTraining, train_classifiers
+from covid_bert.training.installation import LEAST_AUC, install_classifiers
 from covid_bert.training.material import Material
 from covid_bert.training.predictions import embed_studies, vote
 from covid_bert.training.segmenter import Schedule
 from covid_bert.training.studies import COVID, OTHER, ClassifierStudy, StudyPlan
 from covid_bert.weights.registry import entry
 from covid_bert.weights.store import live
+from lesion_networks import install_lesion_weights
 
 SOURCES = ("anna", "ben", "cleo", "phantom-1")
 TINY = Schedule(3, 2, 1e-3, 1e-2)
@@ -186,7 +189,8 @@ def test_from_studies_to_installed_weights(small_networks, studies, monkeypatch,
     assert (trained.persons, trained.phantoms, trained.studies, trained.held_persons) == (4, 1, 30, 3)
     held = [line.split("without ")[1] for line in said if "without" in line]
     assert sorted(", ".join(held).split(", ")) == ["anna", "ben", "cleo"]
-    installed = {item.name: item for item in install_classifiers(trained)}
+    lesions = install_lesion_weights()
+    installed = {item.name: item for item in install_classifiers(trained, lesions)}
     assert len(installed) == 7
     for name, weights in installed.items():
         manifest = weights.manifest
@@ -196,10 +200,60 @@ def test_from_studies_to_installed_weights(small_networks, studies, monkeypatch,
         assert "30 synthetic studies" in manifest.trained_on
         assert live(name).sha256 == weights.sha256
     clip = installed["default-clip-network"]
-    assert installed["default-study-network"].manifest.calibration.fitted_with == {clip.name: clip.sha256}
-    assert clip.manifest.calibration.fitted_with == {}
-    assert "18 synthetic studies of 3 real persons" in clip.manifest.calibration.fitted_on
-    assert installed["default-s1-density"].manifest.fitted_with == {clip.name: clip.sha256}
+    read = {lesions.name: lesions.sha256}
+    both = read | {clip.name: clip.sha256}
+    study_network = installed["default-study-network"].manifest
+    assert study_network.fitted_with == both
+    assert clip.manifest.fitted_with == read
+    assert installed["default-s1-density"].manifest.fitted_with == both
+    for name, manifest, fitted_with in (("s1", study_network, both), ("s2", clip.manifest, read)):
+        if trained.out_of_fold[name].auc >= LEAST_AUC:
+            assert manifest.calibration.fitted_with == fitted_with
+            assert "18 synthetic studies of 3 real persons" in manifest.calibration.fitted_on
+            assert manifest.operating_point is not None
+        else:
+            assert manifest.calibration is None
+            assert manifest.operating_point is None
+        assert manifest.metrics[0].value == round(trained.out_of_fold[name].auc, 4)
     assert clip.manifest.input.size == (96, 96)
     thresholds = [float(module.threshold) for name, module in trained.modules.items() if "density" in name]
     assert len(set(thresholds)) == 3
+
+
+@pytest.mark.parametrize(("auc", "given"), [(LEAST_AUC - 0.01, False), (LEAST_AUC, True)])
+def test_a_system_that_hardly_beats_chance_gets_no_calibration(small_networks, auc: float, given: bool) -> None:
+    names = ("s1", "s2", "baseline")
+    modules = {
+        part.weights: ARCHITECTURES[part.architecture]()
+        for name in names
+        for part in SYSTEMS[name].configurations["small"].parts.values()
+    }
+    found = OutOfFold(temperature=1.5, threshold=0.4, log_loss=0.6, balanced_accuracy=0.6, auc=auc, studies=20)
+    trained = Classifiers(modules, dict.fromkeys(names, found), persons=3, phantoms=1, studies=20, held_persons=3)
+    installed = {item.name: item.manifest for item in install_classifiers(trained, install_lesion_weights())}
+    for name in ("default-study-network", "default-clip-network", "default-slice-network"):
+        assert (installed[name].calibration is not None) is given
+        assert (installed[name].operating_point is not None) is given
+        assert installed[name].metrics[0].value == round(auc, 4)
+
+
+def test_batch_norms_are_settled_on_the_training_slices(studies) -> None:
+    module = ARCHITECTURES["efficientnet-b0-narrow"]()
+    torch.manual_seed(0)
+    trained = train_slice_network(module, studies, TINY, seed=0)
+    norms = [part for part in trained.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert not any(norm.training for norm in norms)
+    assert {norm.momentum for norm in norms} == {0.01}
+    # Three steps alone would leave the variances within a few hundredths of where they began, at one.
+    assert float((trained.trunk._bn0.running_var - 1).abs().median()) > 0.2
+
+
+def test_material_of_too_few_persons_is_refused_before_anything_is_made(tmp_path) -> None:
+    both = np.array([[[1, 2]]], np.uint8)
+    materials = [
+        Material(name, both, both, np.zeros(both.shape, np.bool_), (1.0, 1.0, 1.0)) for name in ("anna", "phantom-1")
+    ]
+    with pytest.raises(NotFoundError, match="of 3 persons that show both lungs; 1 are there") as caught:
+        train_classifiers(materials, tmp_path / "studies", None, seed=0)
+    assert "--only" in caught.value.hint
+    assert not (tmp_path / "studies").exists()

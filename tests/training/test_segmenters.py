@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from covid_bert.commands.train import TARGETS
 from covid_bert.errors import NotFoundError
 from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.phantom import make
+from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD
 from covid_bert.synthesis import IGNORE, PATTERNS
 from covid_bert.training import default_segmenters
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
 from covid_bert.training.material import Material, load_material
 from covid_bert.training.segmenter import Schedule, segmentation_loss, train_segmenter
+from covid_bert.training.slab_augmentation import cut_off
 from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial
 from covid_bert.training.validation import validate_segmenter
 from covid_bert.weights.store import live
@@ -82,7 +85,7 @@ def test_batches_have_the_shape_and_range_that_the_network_takes(materials, task
         assert image.min() >= -1
         assert image.max() <= 1
         seen |= set(target.unique().tolist())
-    assert seen == ({0, 1, 2} if task is LUNGS else {0, 1, 2, IGNORE})
+    assert seen - {IGNORE} == {0, 1, 2}
 
 
 def test_right_and_left_never_swap_for_the_lung_network(materials) -> None:
@@ -98,9 +101,36 @@ def test_right_and_left_never_swap_for_the_lung_network(materials) -> None:
 
 def test_lesions_are_learned_inside_the_lungs_only(materials) -> None:
     for image, target in batches(materials, LESIONS, 4, 6):
-        far_outside = image[:, 3] == 0
-        # The mask was resampled linearly and sometimes widened; the labels were not.
-        assert (target[far_outside] == IGNORE).float().mean() > 0.97
+        outside = image[:, 3] == 0
+        # The mask was resampled linearly; the labels were not.
+        assert (target[outside] == IGNORE).float().mean() > 0.97
+
+
+def test_what_a_widened_mask_takes_in_is_learned_as_no_lesion(materials) -> None:
+    task = replace(LESIONS, patterns=(("none", 1.0),))
+    clean = [replace(item, ignore=np.zeros_like(item.ignore)) for item in materials]
+    asked = [
+        ((image[:, 3] >= 0.5) & (target == IGNORE)).sum() / (image[:, 3] >= 0.5).sum()
+        for image, target in batches(clean, task, 4, 8)
+    ]
+    # Only masses and fluid are left out.
+    assert np.median(asked) == 0
+
+
+def test_fluid_is_left_out_of_what_the_lung_network_learns(materials) -> None:
+    share = np.mean([float((target == IGNORE).float().mean()) for _, target in batches(materials, LUNGS, 2, 25)])
+    assert 0 < share < 0.1
+
+
+def test_another_field_of_view_is_air_without_lung() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        image, labels = torch.zeros(3, 40, 50), torch.ones(40, 50)
+        cut_off(image, labels, generator)
+        cut = image == AIR_HOUNSFIELD
+        assert torch.equal(cut[0], cut[2])
+        assert torch.equal(labels == 0, cut[0])
+        assert cut[0].float().mean() < 0.6
 
 
 def test_loss_is_low_for_the_truth_and_blind_to_what_is_ignored() -> None:
@@ -134,8 +164,8 @@ def test_a_short_training_learns_the_lungs(materials) -> None:
         module, materials, LUNGS, Schedule(75, 6), seed=0, on_step=lambda _step, loss, _seconds: losses.append(loss)
     )
     after = validate_segmenter(trained, materials, LUNGS, seed=9, studies=2)
-    assert losses[-1] < 0.9 * losses[0]
-    assert after.dice_by_threshold[0.5] > before.dice_by_threshold[0.5] + 0.1
+    assert losses[-1] < 0.85 * losses[0]
+    assert after.dice_by_threshold[0.5] > max(0.7, before.dice_by_threshold[0.5] + 0.1)
     assert not trained.training
 
 

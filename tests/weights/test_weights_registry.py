@@ -16,6 +16,7 @@ from covid_bert.weights.layouts import LUNGMASK_R231
 from covid_bert.weights.location import shipped_root
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import RegistryEntry, entries, entry
+from covid_bert.weights.store import load_into
 from covid_bert.weights.untrained import untrained
 from covid_bert.weights.version_folder import MODEL_FILE, read_version
 
@@ -50,6 +51,8 @@ def test_a_shipped_file_is_the_one_of_the_registry_and_of_its_manifest():
 
 def check_shipped(path: Path) -> None:
     weights, item = read_version(path.parent), entry(path.parent.parent.name)
+    # The file fits the network of this version of the program.
+    load_into(ARCHITECTURES[weights.manifest.architecture](), weights)
     assert sha256_of(path) == weights.sha256 == item.sha256
     assert path.stat().st_size == weights.manifest.bytes
     assert weights.manifest.demonstration
@@ -57,6 +60,7 @@ def check_shipped(path: Path) -> None:
     assert weights.manifest.licence == item.licence
     window = weights.manifest.input.window_hu if weights.manifest.input is not None else None
     assert window == item.input.window_hu
+    assert item.demonstration
 
 
 def test_a_shipped_file_that_the_registry_does_not_know_is_noticed(monkeypatch, tmp_path):

@@ -99,6 +99,12 @@ def test_published_weights_go_before_shipped_ones_and_back(ship) -> None:
     publish(NAME, "v001")
     assert live(NAME).shipped
     assert list_versions(NAME) == ["v001", "v002"]
+    # An update of the program brings another shipped version: no pointer holds the old one.
+    newer = live(NAME).path.parent.with_name("v003")
+    live(NAME).path.parent.rename(newer)
+    manifest = newer / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("v001", "v003"))
+    assert live(NAME).version == "v003"
 
 
 def test_own_weights_of_the_same_number_are_not_mixed_up_with_shipped_ones(ship) -> None:

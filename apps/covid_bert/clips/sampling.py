@@ -142,6 +142,11 @@ def segment_bins(embeddings: int, segments: int = 16) -> list[Positions]:
     ]
 
 
+def slices_in_step(spacing: float, step: float) -> int:
+    """Count the slices, `spacing` mm apart, that fit into `step` mm; at least one."""
+    return max(1, int(step / spacing + 0.01))
+
+
 def thinned(indices: npt.NDArray[np.integer], spacing: float, step: float) -> Positions:
     """Leave slices out, so that clips of thin and of thick slices reach about equally far.
 
@@ -150,9 +155,10 @@ def thinned(indices: npt.NDArray[np.integer], spacing: float, step: float) -> Po
     indices
         Kept slices, ascending.
     spacing, step
-        mm between neighbouring slices, and between those that are left; the slices stay if they lie further apart.
+        mm between neighbouring slices, and the most that may lie between those that are left; slices that lie further
+        apart stay.
     """
-    every = max(1, int(step / spacing + 0.01))
+    every = slices_in_step(spacing, step)
     return np.asarray(indices[(len(indices) - 1) % every // 2 :: every], dtype=np.int64)
 
 

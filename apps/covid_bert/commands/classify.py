@@ -105,8 +105,11 @@ def outcome(result: StudyResult) -> str:
     calibrated = result.calibrated_probability
     if calibrated is not None:
         score = f"{calibrated.class_name} probability {calibrated.probability:.2f}"
+        score += f", calibrated on {calibrated.calibrated_on}"
     else:
         score = f"score {result.class_scores[FINDING]:.2f} for {FINDING}, not calibrated"
+        if result.is_unlike_training:
+            score += "; unlike the training studies"
     if result.weights_state is WeightsState.TRAINED:
         return score
     return f"[bold red]{result.weights_state.value.upper()}[/bold red]: {score}"

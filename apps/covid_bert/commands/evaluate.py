@@ -12,9 +12,11 @@ from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.commands.batch import SOME_FAILED
 from covid_bert.errors import ParameterError
 from covid_bert.evaluation.card_figures import slices_figure
-from covid_bert.evaluation.card_tables import failures, number, verdict
+from covid_bert.evaluation.card_tables import number, verdict
 from covid_bert.evaluation.default_model import MEASUREMENT_FILE, PICTURES, measure
 from covid_bert.evaluation.model_card import write_card
+from covid_bert.evaluation.problems import failures, warnings_of
+from covid_bert.weights.identity import demonstration_warnings
 
 
 def evaluate_default(data: Path, out: Path, samples: Path, card: Path | None, console: Console) -> int:
@@ -51,12 +53,15 @@ def evaluate_default(data: Path, out: Path, samples: Path, card: Path | None, co
 
     measurement = measure(data, out, samples=samples, on_study=told)
     slices_figure(measurement, out / PICTURES / "slices.png")
-    table = Table(title="Targets", caption=RESEARCH_USE_ONLY)
+    notes = [*demonstration_warnings(measurement.weights), RESEARCH_USE_ONLY]
+    table = Table(title="Targets", caption=" ".join(notes))
     for column in ("target", "aim", "measured", ""):
         table.add_column(column, overflow="fold")
     for target in measurement.targets:
         table.add_row(target.statement, number(target.aim, 3), number(target.value, 3), verdict(target))
     console.print(table)
+    for line in warnings_of(measurement):
+        console.print(f"[yellow]{escape(line)}[/yellow]", highlight=False)
     for line in (failed := failures(measurement.studies)):
         console.print(f"[red]{escape(line)}[/red]", highlight=False)
     console.print(f"The measurement is {escape(str(out / MEASUREMENT_FILE))}.", highlight=False)

@@ -13,14 +13,20 @@ from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.errors import WeightsError
 from covid_bert.lesions.network import ARCHITECTURE as LESION_ARCHITECTURE
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
-from covid_bert.networks.architectures import ARCHITECTURES
-from covid_bert.training.default_classifiers import train_classifiers
+from covid_bert.networks.devices import choose_device
+from covid_bert.segmentation import load_segmenter
+from covid_bert.training.default_classifiers import (
+    ClassifierTraining,
+    check_persons,
+    persons_with_both_lungs,
+    train_classifiers,
+)
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
 from covid_bert.training.installation import install_classifiers
-from covid_bert.training.lesion_evidence import fast_evidence
+from covid_bert.training.lesion_evidence import LesionEvidence
 from covid_bert.training.material import Material, MaterialReport, load_material
 from covid_bert.weights.location import home, weights_root
-from covid_bert.weights.store import live, load_into
+from covid_bert.weights.store import live
 from covid_bert.weights.version_folder import InstalledWeights
 
 CLASSIFIERS = "classifiers"
@@ -41,7 +47,7 @@ def train_default(
     seed
         Of initialisation and samples.
     device
-        Torch device.
+        For the segmenters; the classifiers are trained on the CPU.
     console
         Told of progress.
 
@@ -50,11 +56,14 @@ def train_default(
     list of InstalledWeights
         What was made.
     """
+    choose_device(device)
     report = MaterialReport()
     console.print("Reading the training material", highlight=False)
     materials = load_material(folders, report, lambda name: console.print(f"  {name}", highlight=False))
     for name in report.missing:
         console.print(f"[yellow]  not found, trained without: {name}[/yellow]", highlight=False)
+    if only in {None, CLASSIFIERS}:
+        check_persons(persons_with_both_lungs(materials), ClassifierTraining().folds)
     made = []
     for target in TARGETS if only is None else (only,):
         console.print(f"Training: {target}", highlight=False)
@@ -79,13 +88,10 @@ def train_default(
 
 def _train_classifiers(materials: list[Material], seed: int, console: Console) -> list[InstalledWeights]:
     """Train the small configurations of the systems on studies as the live lesion network sees them."""
-    module = ARCHITECTURES[LESION_ARCHITECTURE]()
-    load_into(module, LESION_WEIGHTS, architecture=LESION_ARCHITECTURE)
     lesions = live(LESION_WEIGHTS)
-    contract = lesions.manifest.input if lesions is not None else None
-    if lesions is None or contract is None or contract.window_hu is None:
+    if lesions is None:
         raise WeightsError(
-            "The live lesion network does not say which window it was trained with.",
+            "There is no lesion network to train classifiers with.",
             "Train it with `covid-bert train default --only lesions`.",
         )
     # A folder for each lesion network: the studies in it hold what that network said.
@@ -93,11 +99,11 @@ def _train_classifiers(materials: list[Material], seed: int, console: Console) -
     classifiers = train_classifiers(
         materials,
         folder,
-        fast_evidence(module.eval(), contract.window_hu),
+        LesionEvidence(load_segmenter(lesions, LESION_ARCHITECTURE, "cpu")),
         seed=seed,
         say=lambda text: console.print(f"  {text}", highlight=False),
     )
-    return install_classifiers(classifiers)
+    return install_classifiers(classifiers, lesions)
 
 
 def _told(console: Console, steps: int) -> Callable[[int, float, float], None]:

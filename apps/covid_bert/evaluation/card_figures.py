@@ -15,6 +15,7 @@ from covid_bert.evaluation.studies import Condition
 from covid_bert.evaluation.summary import LESION_DICE_AIM, LUNG_DICE_AIM
 from covid_bert.files import write_atomically
 from covid_bert.report.picture import INK, PALE
+from covid_bert.weights.identity import demonstration_warnings
 
 # Distinguishable with any colour vision (Okabe and Ito); the markers differ too.
 _STYLE = {
@@ -58,7 +59,7 @@ def overview_figure(measurement: Measurement, path: Path) -> Path:
         for condition, colour_marker in _STYLE.items()
     ]
     figure.legend(handles=handles, loc="upper center", ncols=4, fontsize=9, frameon=False)
-    figure.text(0.5, 0.12 / tall, RESEARCH_USE_ONLY, size=9, color=INK, ha="center", weight="bold")
+    _notes(figure, measurement, tall)
     return _write(figure, path)
 
 
@@ -88,7 +89,7 @@ def slices_figure(measurement: Measurement, path: Path) -> Path | None:
         axes.set_title(f"{row.name} ({row.condition.value}); shaded: labelled infected", size=9, loc="left")
         axes.tick_params(labelsize=8)
     panels[-1].set_xlabel("slice, foot to head", size=8)
-    figure.text(0.5, 0.12 / tall, RESEARCH_USE_ONLY, size=9, color=INK, ha="center", weight="bold")
+    _notes(figure, measurement, tall)
     return _write(figure, path)
 
 
@@ -108,6 +109,12 @@ def _dice(axes: Axes, row: StudyRow, place: int) -> None:
     if row.lesions is not None and row.lesions.dice is not None:
         colour, marker = _STYLE[row.condition]
         axes.plot(row.lesions.dice, place, marker, color=colour, markersize=7)
+
+
+def _notes(figure: Figure, measurement: Measurement, tall: float) -> None:
+    """Write at the foot what must stand wherever a result is shown."""
+    notes = " ".join([*demonstration_warnings(measurement.weights), RESEARCH_USE_ONLY])
+    figure.text(0.5, 0.12 / tall, notes, size=9, color=INK, ha="center", weight="bold")
 
 
 def _write(figure: Figure, path: Path) -> Path:

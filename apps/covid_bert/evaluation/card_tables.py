@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from covid_bert.evaluation.classification_findings import classification_of, systems_of
 from covid_bert.evaluation.estimates import Estimate
 from covid_bert.evaluation.results import Finding, LungRow, Measurement, StudyRow, Target
 from covid_bert.evaluation.studies import Condition
-from covid_bert.evaluation.summary import classification_of, systems_of
 
 NOTHING = "–"
 
@@ -133,19 +133,22 @@ def studies_table(rows: Sequence[StudyRow]) -> str:
                 _condition(row),
                 f"{row.slices or NOTHING} ({spacing})",
                 NOTHING if lungs is None else f"{lungs.method} {number(lungs.dice, 3)}",
+                NOTHING if lungs is None else f"{number(lungs.right_dice, 3)}, {number(lungs.left_dice, 3)}",
                 number(morphology.dice if morphology is not None else None, 3),
+                percent(lungs.lesions_kept if lungs is not None else None),
+                percent(morphology.lesions_kept if morphology is not None else None),
                 percent(lesions.share if lesions is not None else None),
                 percent(lesions.true_share if lesions is not None else None),
                 number(lesions.dice if lesions is not None else None),
                 number(lesions.surface_distance_mm if lesions is not None else None, 1),
                 number(lesions.pointing if lesions is not None else None),
-                number(row.seconds, 0),
+                number(_default_seconds(row), 0),
             )
         )
     return table(
         (
-            "study", "condition", "slices (mm)", "lungs, Dice", "morphology, Dice", "lesion share", "drawn share",
-            "lesion Dice", "surface mm", "pointing", "seconds",
+            "study", "condition", "slices (mm)", "lungs, Dice", "right, left", "morphology, Dice", "lesion kept",
+            "by morphology", "lesion share", "drawn share", "lesion Dice", "surface mm", "pointing", "seconds",
         ),
         lines,
     )  # fmt: skip
@@ -187,6 +190,7 @@ def classification_table(rows: Sequence[StudyRow]) -> str:
                         _condition(row),
                         number(said.score, 3),
                         number(said.probability),
+                        said.no_probability_because or NOTHING,
                         number(said.threshold),
                         number(said.blanked_score, 3),
                         number(said.out_of_distribution),
@@ -195,11 +199,21 @@ def classification_table(rows: Sequence[StudyRow]) -> str:
                 )
     return table(
         (
-            "system", "study", "condition", "score", "probability", "operating point", "score, lungs replaced",
-            "out of distribution", "seconds",
+            "system", "study", "condition", "score", "probability", "why none", "operating point",
+            "score, lungs replaced", "out of distribution", "seconds",
         ),
         lines,
     )  # fmt: skip
+
+
+def calibration_lines(rows: Sequence[StudyRow]) -> list[str]:
+    """What the probabilities of each system were calibrated on; systems without probabilities are left out."""
+    lines = []
+    for system, configuration in systems_of(rows):
+        said = (classification_of(row, system, configuration) for row in rows)
+        for data in dict.fromkeys(item.calibrated_on for item in said if item is not None and item.calibrated_on):
+            lines.append(f"- {system} ({configuration}): probabilities were calibrated on {data}")
+    return lines
 
 
 def sources_test_table(measurement: Measurement) -> str:
@@ -220,23 +234,6 @@ def sources_test_table(measurement: Measurement) -> str:
     )
 
 
-def failures(rows: Sequence[StudyRow]) -> list[str]:
-    """One line for each thing that failed."""
-    lines = []
-    for row in rows:
-        if row.error is not None:
-            lines.append(f"{row.name}: {row.error}")
-        lines += [f"{row.name}, lungs by {item.method}: {item.error}" for item in row.lungs if item.error is not None]
-        if row.lesions is not None and row.lesions.error is not None:
-            lines.append(f"{row.name}, lesions: {row.lesions.error}")
-        lines += [
-            f"{row.name}, {item.system} ({item.configuration}): {item.error}"
-            for item in row.classifications
-            if item.error is not None
-        ]
-    return list(dict.fromkeys(lines))
-
-
 def _condition(row: StudyRow) -> str:
     return row.condition.value if row.condition_stated else f"{Condition(row.condition).value} (assumed)"
 
@@ -248,3 +245,11 @@ def _other(row: StudyRow) -> LungRow | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _default_seconds(row: StudyRow) -> float | None:
+    """Seconds of the default methods for lungs and lesions; None if one of them did not run or failed."""
+    lungs, lesions = row.default_lungs, row.lesions
+    if lungs is None or lesions is None or lesions.error is not None:
+        return None
+    return lungs.seconds + lesions.seconds

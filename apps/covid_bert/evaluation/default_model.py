@@ -12,13 +12,15 @@ from covid_bert import __version__
 from covid_bert.errors import NotFoundError, OutputError
 from covid_bert.evaluation import summary
 from covid_bert.evaluation.pictures import write_pictures
+from covid_bert.evaluation.recording import recorded
 from covid_bert.evaluation.results import Measurement, NotMeasuredRow, StudyRow
+from covid_bert.evaluation.source_tests import source_tests
 from covid_bert.evaluation.sources import list_studies
 from covid_bert.evaluation.studies import ListedStudy
-from covid_bert.evaluation.study_measurement import facts_of, measure_study, recorded
+from covid_bert.evaluation.study_measurement import facts_of, measure_study
 from covid_bert.files import write_atomically
 from covid_bert.systems import SYSTEMS, ClassificationSystem, create
-from covid_bert.weights.identity import WeightsIdentity
+from covid_bert.weights.identity import WeightsIdentity, demonstration_warnings
 from covid_bert.weights.store import list_names, live
 
 MEASUREMENT_FILE = "measurement.json"
@@ -52,16 +54,18 @@ def measure(folder: Path, output: Path, *, samples: Path, on_study: OnStudy | No
     Raises
     ------
     NotFoundError
-        If no study is there.
+        If no external study is there.
     OutputError
         If the results cannot be written.
     CancelledError
         If the user cancelled.
     """
     listed, missing = list_studies(folder, samples)
-    if not listed:
+    # The sample data alone, which training used, would be a measurement of nothing.
+    if all(study.facts.training_source for study in listed):
         raise NotFoundError(
-            "No study of a known data set is there.", "Give the folder that holds the data sets as subfolders."
+            "The data folder holds no external study of a known data set.",
+            "Give the folder that holds the data sets as subfolders.",
         )
     start = time.perf_counter()
     before = live_weights()
@@ -78,6 +82,7 @@ def measure(folder: Path, output: Path, *, samples: Path, on_study: OnStudy | No
             weights |= {(item.name, item.sha256): item for item in used}
         found = summary.findings(rows)
         measurement = Measurement(
+            demonstration_warnings=demonstration_warnings(weights.values()),
             software_version=__version__,
             created=datetime.now(timezone.utc),
             weights=list(weights.values()),
@@ -85,7 +90,7 @@ def measure(folder: Path, output: Path, *, samples: Path, on_study: OnStudy | No
             not_measured=[NotMeasuredRow(name=item.name, reason=item.reason) for item in missing] + absent,
             findings=found,
             targets=summary.targets(rows, found),
-            source_tests=summary.source_tests(rows),
+            source_tests=source_tests(rows),
             warnings=_changes(before, live_weights()),
             seconds=round(time.perf_counter() - start, 1),
         )
@@ -148,5 +153,5 @@ def _measure(
     with recorded(drawn):
         paths = write_pictures(study, measured, pictures)
         return measured.row.model_copy(update={"pictures": [path.name for path in paths]}), measured.weights
-    warnings = [*measured.row.warnings, f"No picture was drawn: {drawn['error']}"]
-    return measured.row.model_copy(update={"warnings": warnings}), measured.weights
+    failures = [*measured.row.failures, f"No picture was drawn: {drawn['error']}"]
+    return measured.row.model_copy(update={"failures": failures}), measured.weights

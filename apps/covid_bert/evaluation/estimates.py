@@ -17,6 +17,8 @@ REPETITIONS = 2000
 # Of the bootstrap samples, this share must allow the statistic (both classes drawn), or no interval is given.
 _USABLE_SHARE = 0.9
 _NORMAL_QUANTILE = 1.959963984540054  # of 0.975
+# Repetitions that differ by less are equal: the rest is rounding.
+_EQUAL = 1e-9
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Estimate:
     value
         The statistic on all units.
     lower, upper
-        Limits of its 95 % interval; None where there is a single unit, or too few of a class.
+        Limits of its 95 % interval; None where there is a single unit, too few of a class, or a bootstrap whose
+        repetitions all agree.
     count
         Independent units behind it: patients, studies, or blocks of neighbouring slices.
     """
@@ -61,7 +64,8 @@ def bootstrap(
     Returns
     -------
     Estimate
-        With few units the interval is too narrow: read it together with `Estimate.count`.
+        With few units the interval is too narrow: read it together with `Estimate.count`. Where all repetitions are
+        equal there is no interval: an interval without width would claim certainty.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def bootstrap(
     drawn = (generator.integers(len(units), size=len(units)) for _ in range(repetitions))
     values = np.array([statistic(np.concatenate([units[unit] for unit in chosen])) for chosen in drawn])
     usable = values[~np.isnan(values)]
-    if usable.size < _USABLE_SHARE * repetitions:
+    if usable.size < _USABLE_SHARE * repetitions or np.ptp(usable) < _EQUAL:
         return Estimate(value, None, None, len(units))
     lower, upper = np.percentile(usable, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return Estimate(value, float(lower), float(upper), len(units))
@@ -126,7 +130,27 @@ def wilson(successes: int, count: int) -> Estimate:
     """
     if count < 1 or not 0 <= successes <= count:
         raise ParameterError(f"{successes} of {count} is not a proportion.", "Count again.")
-    share, square = successes / count, _NORMAL_QUANTILE**2
+    return wilson_of_share(successes / count, count)
+
+
+def wilson_of_share(share: float, count: int) -> Estimate:
+    """Wilson's 95 % score interval of a share that was counted over fewer independent trials than observations.
+
+    Parameters
+    ----------
+    share
+        In [0, 1].
+    count
+        Independent trials, for example blocks of neighbouring slices.
+
+    Raises
+    ------
+    ParameterError
+        If there are no trials, or the share is none.
+    """
+    if count < 1 or not 0 <= share <= 1:
+        raise ParameterError(f"{share} of {count} trials is not a share.", "Count again.")
+    square = _NORMAL_QUANTILE**2
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = _NORMAL_QUANTILE / (1 + square / count) * np.sqrt(share * (1 - share) / count + square / (4 * count**2))
     return Estimate(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)), count)

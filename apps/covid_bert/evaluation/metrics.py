@@ -35,6 +35,22 @@ def dice(first: Mask, second: Mask) -> float | None:
     return 2 * both / total if total else None
 
 
+def share_inside(inner: Mask, outer: Mask) -> float | None:
+    """Share of the voxels of one mask that lie inside another (non-zero is inside); None where the first is empty.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes differ.
+    """
+    _same_shape(inner, outer)
+    both = total = 0
+    for one, other in zip(inner, outer, strict=True):
+        total += int(np.count_nonzero(one))
+        both += int(np.count_nonzero((one != 0) & (other != 0)))
+    return both / total if total else None
+
+
 def mean_surface_distance(first: Mask, second: Mask, spacing: Spacing) -> float | None:
     """Symmetric mean distance in mm between the surfaces of two masks, over the surface voxels of both.
 

@@ -39,7 +39,7 @@ Box = tuple[slice, slice]
 
 
 def write_pictures(study: ExternalStudy, measured: MeasuredStudy, folder: Path) -> list[Path]:
-    """Draw a study: an overview, and the slices with the largest errors where errors are known.
+    """Draw a study: an overview, and the slices with the largest errors, or marked areas, of a study without pneumonia.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def write_pictures(study: ExternalStudy, measured: MeasuredStudy, folder: Path) 
     written = [overview]
     wrong = wrong_slices(study, measured.lesions)
     if wrong:
-        title = "Largest errors of the lesions" if study.lesions is not None else "Largest false positives"
+        title = wrong_title(study)
         errors = folder / f"{study.name}.errors.png"
         _draw(study, measured, measured.lungs, wrong, title, errors)
         written.append(errors)
@@ -77,19 +77,19 @@ def spread_slices(lungs: LungMask) -> list[int]:
 
 
 def wrong_slices(study: ExternalStudy, lesions: LesionMask | None) -> list[int]:
-    """Slices with the largest wrongly marked or missed area, from head to foot.
+    """Slices with the largest area that is, or may be, wrongly marked or missed, from head to foot.
 
     Parameters
     ----------
     study
-        With true lesions, or without pneumonia (whatever is marked is then wrong).
+        With true lesions, or without pneumonia: whatever is marked is then wrong, if the source states the condition.
     lesions
         Of the default method.
 
     Returns
     -------
     list of int
-        At most `SHOWN_SLICES`; empty where nothing is known to be wrong.
+        At most `SHOWN_SLICES`; empty where nothing can be called wrong.
     """
     if lesions is None:
         return []
@@ -107,6 +107,14 @@ def wrong_slices(study: ExternalStudy, lesions: LesionMask | None) -> list[int]:
         if all(abs(int(index) - other) >= apart for other in chosen):
             chosen.append(int(index))
     return sorted(chosen, reverse=True)
+
+
+def wrong_title(study: ExternalStudy) -> str:
+    """What the slices of `wrong_slices` show."""
+    if study.lesions is not None:
+        return "Largest errors of the lesions"
+    # Nobody looked for lesions in a study that is only assumed to hold none.
+    return "Largest false positives" if study.facts.condition_stated else "Largest marked areas"
 
 
 def _draw(

@@ -54,8 +54,9 @@ def image_descriptor(volume: Volume, lungs: LungMask) -> dict[str, float]:
     Returns
     -------
     dict
-        Spacing and field of view in mm, density of the darker half of the lung tissue in HU, noise in HU (median
-        difference of neighbouring voxels in that tissue), and the highest value.
+        ``slice_mm``, ``pixel_mm`` and ``field_of_view_mm``; ``lung_hu``: median of the lung voxels below -700 HU, 0
+        without such voxels; ``noise_hu``: median difference of neighbouring ones among these, in HU; ``highest_hu``:
+        the highest value of the volume.
 
     Raises
     ------

@@ -11,9 +11,11 @@ from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.evaluation.estimates import Estimate
 from covid_bert.evaluation.studies import Condition
 from covid_bert.systems.result import WeightsState
+from covid_bert.volumes import Unit
 from covid_bert.weights.identity import WeightsIdentity
 
 SCHEMA_VERSION = "1.0"
+IMAGES = "images"
 
 
 class _Frozen(BaseModel):
@@ -27,7 +29,12 @@ class LungRow(_Frozen):
     default: bool = Field(description="Whether this is the method that is used when none is asked for.")
     milliliters: float | None = None
     dice: float | None = Field(default=None, description="With the lungs drawn by others; null where there are none.")
+    right_dice: float | None = Field(default=None, description="Of the right lung; null where no sides were drawn.")
+    left_dice: float | None = None
     surface_distance_mm: float | None = Field(default=None, description="Symmetric mean, with the same mask.")
+    lesions_kept: float | None = Field(
+        default=None, description="Share of the voxels of drawn lesions that lie inside this mask."
+    )
     seconds: float = 0.0
     warnings: list[str] = []
     error: str | None = None
@@ -44,7 +51,9 @@ class SliceRow(_Frozen):
     density_auc: Estimate | None = Field(
         description="The same for a score without a network: the share of the slice's lung denser than -700 HU."
     )
-    sensitivity: Estimate | None = Field(description="Of `flag_share`; interval over blocks of 20 mm.")
+    sensitivity: Estimate | None = Field(
+        description="Of `flag_share`; Wilson's interval, with each block of 20 mm as one trial."
+    )
     specificity: Estimate | None
     labels: list[bool] = Field(description="Of all slices, foot to head.")
 
@@ -65,7 +74,7 @@ class LesionRow(_Frozen):
     consolidation_dice: float | None = None
     surface_distance_mm: float | None = None
     pointing: float | None = Field(
-        default=None, description="Share of the probability map's maxima that lies in a true lesion (one: a hit)."
+        default=None, description="Share of the voxels with the largest probability that lie in a true lesion."
     )
     slices: SliceRow | None = None
     seconds: float = 0.0
@@ -80,11 +89,11 @@ class ClassificationRow(_Frozen):
     configuration: str
     score: float | None = Field(default=None, description="For COVID-19; not calibrated.")
     probability: float | None = None
+    calibrated_on: str | None = Field(default=None, description="Data and method of the probability's calibration.")
     no_probability_because: str | None = None
     threshold: float | None = Field(default=None, description="Operating point of the probability.")
     weights_state: WeightsState | None = None
     out_of_distribution: float | None = None
-    pointing: float | None = Field(default=None, description="Of the location map, as for lesions.")
     blanked_score: float | None = Field(
         default=None, description="With the lungs replaced by even, noisy lung tissue; infected studies only."
     )
@@ -107,6 +116,7 @@ class StudyRow(_Frozen):
     slices: int | None = None
     rows: int | None = None
     columns: int | None = None
+    unit: Unit | None = None
     spacing_mm: list[float] | None = Field(default=None, description="(slices, rows, columns), as stored.")
     lungs: list[LungRow] = []
     lesions: LesionRow | None = None
@@ -116,6 +126,7 @@ class StudyRow(_Frozen):
     pictures: list[str] = Field(default=[], description="Base names of the written pictures.")
     seconds: float = 0.0
     warnings: list[str] = []
+    failures: list[str] = Field(default=[], description="Parts that failed, where the rest of the record stands.")
     error: str | None = Field(default=None, description="Why the study could not be measured.")
 
     @property
@@ -153,14 +164,19 @@ class Target(_Frozen):
 
 
 class SourceTest(_Frozen):
-    """Whether the source of a study can be told without looking at lesions."""
+    """Whether the source of a study can be told from some features of it."""
 
-    features: str
+    features: str = Field(description="Begins with what they are of: images, lesions or scores.")
     studies: int
     sources: list[str]
     accuracy: float
     chance: float = Field(description="Mean accuracy with the sources dealt out anew to the patients.")
     p_value: float = Field(description="Share of these that are at least as accurate.")
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the features are of the images, not of what was found in them."""
+        return self.features.startswith(IMAGES)
 
 
 class Measurement(_Frozen):
@@ -168,6 +184,7 @@ class Measurement(_Frozen):
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION  # type: ignore[assignment]
     research_use_only: str = RESEARCH_USE_ONLY
+    demonstration_warnings: list[str] = Field(default=[], description="What must stand beside its numbers.")
     software_version: str
     created: datetime
     weights: list[WeightsIdentity] = Field(description="All that took part.")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_bert.errors import ParameterError
-from covid_bert.evaluation.estimates import Estimate, IndexArray, bootstrap, neighbouring_blocks
+from covid_bert.evaluation.estimates import Estimate, IndexArray, neighbouring_blocks, wilson_of_share
 from covid_bert.evaluation.metrics import auc_estimate
 from covid_bert.evaluation.results import SliceRow
 from covid_bert.lungs.mask import LungMask
@@ -70,12 +70,8 @@ def dense_share(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
 
 
 def _rate(right: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_], blocks: list[IndexArray]) -> Estimate | None:
-    """Share of the members that are right, over blocks; None without members."""
+    """Share of the members that are right; each block with members is one trial. None without members."""
     if not members.any():
         return None
-
-    def rate(chosen: IndexArray) -> float:
-        among = members[chosen]
-        return float(right[chosen][among].mean()) if among.any() else float("nan")
-
-    return bootstrap(rate, blocks)
+    trials = sum(bool(members[block].any()) for block in blocks)
+    return wilson_of_share(float(right[members].mean()), trials)

@@ -64,7 +64,10 @@ def medseg(folder: Path) -> Iterator[Listed]:
     for number in (1, 2, 3, 4):
         # case2 and case3 are one scan in two reconstructions: their slices correlate with 0.99 all the way up.
         patient = f"{MEDSEG} {2 if number == 3 else number}"
-        remark = "pixel size nominal; values brought back from 8 bits, ending at +150 HU"
+        remark = (
+            "no image of this set was trained on, but densities and sizes of planted lesions follow statistics of its "
+            "masks (`lesion_statistics.json`); pixel size nominal; values brought back from 8 bits, ending at +150 HU"
+        )
         if number in (2, 3):
             remark += "; case2 and case3 are two reconstructions of one scan"
         if number == 3:
@@ -78,10 +81,13 @@ def medseg(folder: Path) -> Iterator[Listed]:
 
 def lidc(folder: Path) -> Iterator[Listed]:
     """LIDC-IDRI: two screening studies, one with TotalSegmentator's lobes."""
-    for number, has_lobes in (("0001", True), ("0002", False)):
+    for number, has_lobes, found in (
+        ("0001", True, ""),
+        ("0002", False, "; slices 88 to 98 show a hazy patch of ground-glass, which training took for healthy lung"),
+    ):
         facts = StudyFacts(
             f"lidc_{number}", LIDC, f"{LIDC} {number}", Condition.NO_PNEUMONIA, condition_stated=False,
-            training_source=True, redistributable=True, remark="nodule screening; no pneumonia label",
+            training_source=True, redistributable=True, remark=f"nodule screening; no pneumonia label{found}",
         )  # fmt: skip
         image, lobes = folder / f"LIDC-IDRI-{number}_ct.nii.gz", folder / f"LIDC-IDRI-{number}_lobes.nii.gz"
         if has_lobes:

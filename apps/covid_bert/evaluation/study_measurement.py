@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from covid_bert.errors import CancelledError, CovidBertError
-from covid_bert.evaluation.metrics import dice, mean_surface_distance, pointing_game
+from covid_bert.evaluation.classification_measurement import SegmentedVolume, classification_row
+from covid_bert.evaluation.metrics import dice, mean_surface_distance, pointing_game, share_inside
 from covid_bert.evaluation.probes import blank_lungs, image_descriptor
-from covid_bert.evaluation.results import ClassificationRow, LesionRow, LungRow, StudyRow
+from covid_bert.evaluation.recording import attempted, recorded
+from covid_bert.evaluation.results import LesionRow, LungRow, StudyRow
 from covid_bert.evaluation.slices import slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.lesions import CONSOLIDATION, GROUND_GLASS, LesionMask, measure_lesions, require_lesions
-from covid_bert.lungs import LungMask, measure_lungs, segment_lungs
+from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, LungMask, measure_lungs, segment_lungs
 from covid_bert.systems import ClassificationSystem
-from covid_bert.systems.assemble import FINDING
 from covid_bert.volumes import Volume
 from covid_bert.weights.identity import WeightsIdentity
 
 COMPARISON_METHOD = "morphological"
 INFECTED = (Condition.COVID_19, Condition.PNEUMONIA)
-
-
-@contextmanager
-def recorded(record: dict[str, Any]) -> Iterator[None]:
-    """Write the seconds of a block, and the sentence of an error that ends it, into a record.
-
-    One bad study or stage must not end a measurement of hours, and must not be passed over in silence either.
-    """
-    start = time.perf_counter()
-    try:
-        yield
-    except CancelledError:
-        raise
-    except CovidBertError as error:
-        record["error"] = str(error)
-    except Exception as error:
-        record["error"] = f"An unexpected error ({type(error).__name__}): {error}"
-    finally:
-        record["seconds"] = round(time.perf_counter() - start, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +32,7 @@ class MeasuredStudy:
     Parameters
     ----------
     row
-        The record; a stage that failed holds its error.
+        The record; a stage that failed holds its error, and smaller parts are among its failures.
     lungs, lesions
         Of the default methods, for pictures; None where they failed.
     weights
@@ -86,28 +65,31 @@ def measure_study(study: ExternalStudy, systems: Iterable[ClassificationSystem[A
         "slices": volume.shape[0],
         "rows": volume.shape[1],
         "columns": volume.shape[2],
+        "unit": volume.unit,
         "spacing_mm": [round(step, 4) for step in volume.spacing],
         "warnings": list(volume.warnings),
     }
+    failures: list[str] = []
     lesions: LesionMask | None = None
     with recorded(record):
-        rows, lungs = _lungs(study)
+        rows, lungs = _lungs(study, failures)
         record["lungs"] = rows
         if lungs is None:
             record["error"] = rows[0].error
         else:
-            record["descriptor"] = image_descriptor(volume, lungs)
-            record["lesions"], lesions = _lesions(study, lungs)
-            blank = blank_lungs(volume, lungs) if study.facts.condition in INFECTED else None
-            blank_lesions = None
-            if blank is not None and lesions is not None:
-                blank_lesions = require_lesions(blank, lungs)
-                record["blanked_lesion_share"] = measure_lesions(blank, lungs, blank_lesions).share
+            with attempted("description of the images", failures):
+                record["descriptor"] = image_descriptor(volume, lungs)
+            record["lesions"], lesions = _lesions(study, lungs, failures)
+            blanked = None
+            if study.facts.condition in INFECTED:
+                with attempted("lungs replaced", failures):
+                    blanked, record["blanked_lesion_share"] = _blanked(volume, lungs, with_lesions=lesions is not None)
             record["classifications"] = [
-                _classification(system, study, (lungs, lesions), (blank, blank_lesions), weights) for system in systems
+                classification_row(system, SegmentedVolume(volume, lungs, lesions), blanked, weights, failures)
+                for system in systems
             ]
     weights += [mask.weights for mask in (lungs, lesions) if mask is not None and mask.weights is not None]
-    return MeasuredStudy(StudyRow(**record), lungs, lesions, weights)
+    return MeasuredStudy(StudyRow(**record, failures=failures), lungs, lesions, weights)
 
 
 def facts_of(facts: StudyFacts) -> dict[str, Any]:
@@ -115,7 +97,7 @@ def facts_of(facts: StudyFacts) -> dict[str, Any]:
     return asdict(facts)
 
 
-def _lungs(study: ExternalStudy) -> tuple[list[LungRow], LungMask | None]:
+def _lungs(study: ExternalStudy, failures: list[str]) -> tuple[list[LungRow], LungMask | None]:
     """Lungs by the default method, and by morphology for comparison; the default's come first."""
     rows: list[LungRow] = []
     found: LungMask | None = None
@@ -129,37 +111,63 @@ def _lungs(study: ExternalStudy) -> tuple[list[LungRow], LungMask | None]:
             if method is None:
                 found = lungs
         if "error" not in record:
-            record["milliliters"] = measure_lungs(study.volume, lungs).total_ml
-            if study.lungs is not None:
-                record["dice"] = dice(lungs.array, study.lungs)
-                record["surface_distance_mm"] = mean_surface_distance(lungs.array, study.lungs, study.volume.spacing)
+            with attempted(f"comparison of the lungs by {lungs.method}", failures):
+                record |= _lung_metrics(study, lungs)
         rows.append(LungRow(**record))
     return rows, found
 
 
-def _lesions(study: ExternalStudy, lungs: LungMask) -> tuple[LesionRow, LesionMask | None]:
+def _lung_metrics(study: ExternalStudy, lungs: LungMask) -> dict[str, Any]:
+    """Volume, and agreement with what was drawn, as fields of the record."""
+    found: dict[str, Any] = {"milliliters": measure_lungs(study.volume, lungs).total_ml}
+    truth = study.lungs
+    if truth is not None:
+        found["dice"] = dice(lungs.array, truth)
+        found["surface_distance_mm"] = mean_surface_distance(lungs.array, truth, study.volume.spacing)
+        # Where sides are not told apart, all drawn lung has the label of the right one.
+        if (truth == LEFT_LUNG).any():
+            found["right_dice"] = dice(lungs.array == RIGHT_LUNG, truth == RIGHT_LUNG)
+            found["left_dice"] = dice(lungs.array == LEFT_LUNG, truth == LEFT_LUNG)
+    if study.lesions is not None:
+        found["lesions_kept"] = share_inside(study.lesions, lungs.array)
+    return found
+
+
+def _lesions(study: ExternalStudy, lungs: LungMask, failures: list[str]) -> tuple[LesionRow, LesionMask | None]:
     record: dict[str, Any] = {}
     lesions: LesionMask | None = None
     with recorded(record):
         lesions = require_lesions(study.volume, lungs)
     if lesions is None:
         return LesionRow(**record), None
-    found = measure_lesions(study.volume, lungs, lesions)
-    record |= {
-        "warnings": list(lesions.warnings),
-        "share": found.share,
-        "ground_glass_ml": _sum(found.right_ground_glass_ml, found.left_ground_glass_ml),
-        "consolidation_ml": _sum(found.right_consolidation_ml, found.left_consolidation_ml),
-        "count": found.count,
-        "lower_share": found.lower_share,
-        "peripheral_share": found.peripheral_share,
-        "share_by_slice": [None if np.isnan(share) else round(float(share), 5) for share in found.share_by_slice],
-    }
-    if study.slice_labels is not None:
-        record["slices"] = slice_row(study.volume, lungs, found.share_by_slice, study.slice_labels)
+    record["warnings"] = list(lesions.warnings)
+    with attempted("measurement of the lesions", failures):
+        found = measure_lesions(study.volume, lungs, lesions)
+        record |= {
+            "share": found.share,
+            "ground_glass_ml": _sum(found.right_ground_glass_ml, found.left_ground_glass_ml),
+            "consolidation_ml": _sum(found.right_consolidation_ml, found.left_consolidation_ml),
+            "count": found.count,
+            "lower_share": found.lower_share,
+            "peripheral_share": found.peripheral_share,
+            "share_by_slice": [None if np.isnan(share) else round(float(share), 5) for share in found.share_by_slice],
+        }
+        if study.slice_labels is not None:
+            with attempted("slices", failures):
+                record["slices"] = slice_row(study.volume, lungs, found.share_by_slice, study.slice_labels)
     if study.lesions is not None:
-        record |= _against_truth(study, lesions)
+        with attempted("comparison of the lesions", failures):
+            record |= _against_truth(study, lesions)
     return LesionRow(**record), lesions
+
+
+def _blanked(volume: Volume, lungs: LungMask, *, with_lesions: bool) -> tuple[SegmentedVolume, float | None]:
+    """The study with its lungs replaced, and the lesion share that is left."""
+    blank = blank_lungs(volume, lungs)
+    if not with_lesions:
+        return SegmentedVolume(blank, lungs, None), None
+    lesions = require_lesions(blank, lungs)
+    return SegmentedVolume(blank, lungs, lesions), measure_lesions(blank, lungs, lesions).share
 
 
 def _against_truth(study: ExternalStudy, lesions: LesionMask) -> dict[str, Any]:
@@ -174,42 +182,6 @@ def _against_truth(study: ExternalStudy, lesions: LesionMask) -> dict[str, Any]:
         "surface_distance_mm": mean_surface_distance(lesions.array, truth, study.volume.spacing),
         "pointing": pointing_game(lesions.probability, truth),
     }
-
-
-def _classification(
-    system: ClassificationSystem[Any],
-    study: ExternalStudy,
-    masks: tuple[LungMask, LesionMask | None],
-    blanked: tuple[Volume | None, LesionMask | None],
-    weights: list[WeightsIdentity],
-) -> ClassificationRow:
-    record: dict[str, Any] = {"system": system.NAME, "configuration": system.configuration.name}
-    with recorded(record):
-        made = system.classify(study.volume, *masks)
-        result = made.result
-        weights += result.provenance.weights
-        record |= {
-            "score": result.class_scores[FINDING],
-            "weights_state": result.weights_state,
-            "out_of_distribution": result.out_of_distribution_score,
-            "warnings": list(result.warnings),
-        }
-        if result.calibrated_probability is not None:
-            record["probability"] = result.calibrated_probability.probability
-            record["threshold"] = result.calibrated_probability.threshold
-        else:
-            said = [warning for warning in result.warnings if "probability" in warning]
-            record["no_probability_because"] = " ".join(said) or "The weights carry no calibration."
-        if study.lesions is not None:
-            record["pointing"] = pointing_game(made.location, study.lesions)
-    blank, blank_lesions = blanked
-    if blank is not None and "error" not in record:
-        probe: dict[str, Any] = {}
-        with recorded(probe):
-            record["blanked_score"] = system.classify(blank, masks[0], blank_lesions).result.class_scores[FINDING]
-        if "error" in probe:
-            record["warnings"] = [*record["warnings"], f"With the lungs replaced: {probe['error']}"]
-    return ClassificationRow(**record)
 
 
 def _sum(*milliliters: float | None) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cc3d
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,7 @@ from covid_bert.lesions.mask import LESION_LABELS, LesionMask
 from covid_bert.lungs.mask import LungMask
 from covid_bert.progress import Progress
 from covid_bert.segmentation import WorkingGrid, predict, scale
-from covid_bert.segmentation.loading import load_segmenter
+from covid_bert.segmentation.loading import LoadedSegmenter, load_segmenter
 from covid_bert.volumes.volume import Unit, Volume
 from covid_bert.weights.store import live
 from covid_bert.weights.version_folder import InstalledWeights
@@ -130,35 +132,45 @@ def lesion_box(lungs: LungMask, spacing: tuple[float, float, float]) -> Box:
     return box[0], box[1], box[2]
 
 
-def lesion_grid(volume: Volume, box: Box) -> WorkingGrid:
-    """The network's grid over the box of a volume."""
-    slices, rows, columns = (part.stop - part.start for part in box)
-    return WorkingGrid.of((slices, rows, columns), volume.spacing, pixel=PIXEL_MILLIMETERS, thickness=SLAB_MILLIMETERS)
-
-
-def lesion_input(
-    volume: Volume, lungs: LungMask, box: Box, grid: WorkingGrid, window_hu: tuple[float, float]
-) -> tuple[FloatArray, FloatArray]:
-    """What the network sees of a study.
+def lesion_probabilities(
+    hounsfield: npt.NDArray[np.generic],
+    inside: npt.NDArray[np.bool_],
+    spacing: tuple[float, float, float],
+    segmenter: LoadedSegmenter,
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[WorkingGrid, FloatArray]:
+    """Run the network on the box around the lungs, in use and for the training of classifiers.
 
     Parameters
     ----------
-    volume, lungs
-        The study.
-    box, grid
-        See `lesion_box` and `lesion_grid`.
-    window_hu
-        HU that become -1 and 1.
+    hounsfield, inside
+        (slices, rows, columns): HU of the box, and where lung is.
+    spacing
+        In mm along the same axes.
+    segmenter
+        The network.
+    on_progress
+        See `covid_bert.segmentation.predict`.
 
     Returns
     -------
-    planes : float32 (slabs, rows, columns)
-        In [-1, 1].
-    inside : float32 (slabs, rows, columns)
-        Share of the pixel that is lung, the extra channel.
+    grid : WorkingGrid
+        Of the box.
+    probabilities : float32 (classes, slabs, rows, columns)
+        On that grid: background, then the lesions.
     """
-    planes = scale(grid.forward(volume.array[box]), window_hu)
-    return planes, grid.forward(lungs.array[box] > 0, fill=0.0)
+    slices, rows, columns = inside.shape
+    grid = WorkingGrid.of((slices, rows, columns), spacing, pixel=PIXEL_MILLIMETERS, thickness=SLAB_MILLIMETERS)
+    return grid, predict(
+        segmenter.module,
+        scale(grid.forward(hounsfield), segmenter.window_hu),
+        context=CONTEXT,
+        extra=grid.forward(inside, fill=0.0),
+        batch=_BATCH,
+        device=segmenter.device,
+        dtype=segmenter.dtype,
+        on_progress=on_progress,
+    )
 
 
 def _segment(
@@ -170,17 +182,12 @@ def _segment(
     progress.update(STAGE, 0.0)
     segmenter = load_segmenter(weights, ARCHITECTURE, device)
     box = lesion_box(lungs, volume.spacing)
-    grid = lesion_grid(volume, box)
-    planes, inside = lesion_input(volume, lungs, box, grid, segmenter.window_hu)
-    probabilities = predict(
-        segmenter.module,
-        planes,
-        context=CONTEXT,
-        extra=inside,
-        batch=_BATCH,
-        device=segmenter.device,
-        dtype=segmenter.dtype,
-        on_progress=lambda done: progress.update(STAGE, _PREPARED + (_PREDICTED - _PREPARED) * done),
+    grid, probabilities = lesion_probabilities(
+        volume.array[box],
+        lungs.array[box] > 0,
+        volume.spacing,
+        segmenter,
+        lambda done: progress.update(STAGE, _PREPARED + (_PREDICTED - _PREPARED) * done),
     )
     point = weights.manifest.operating_point
     labels, probability = _on_volume(

@@ -26,7 +26,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "embedding-mlp-256": lambda: EmbeddingMlp(hidden=256),
     "efficientnet-b3": SliceNetwork,
     "lung-unet": LungUNet,
-    # Three slabs; background, right lung, left lung.
+    # Five slabs; background, right lung, left lung.
     "lung-segmenter": lambda: SliceSegmenter(5, 3, (16, 16, 32, 64, 128, 16)),
     # Three slabs and the lungs of the middle one; no lesion, ground-glass, consolidation.
     "lesion-segmenter": lambda: SliceSegmenter(4, 3, (16, 32, 64, 128, 192, 16)),

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from covid_bert import DEMONSTRATION_MODEL, RESEARCH_USE_ONLY
 from covid_bert.files import write_atomically
@@ -32,6 +33,9 @@ RIGHT_COLOUR, LEFT_COLOUR, SCORE_COLOUR, LOCATION_COLOUR = "#56B4E9", "#E69F00",
 LESION_COLOURS = {GROUND_GLASS: "#CC79A7", CONSOLIDATION: "#F0E442"}
 _LESION_OUTLINES = {GROUND_GLASS: "dashed", CONSOLIDATION: "solid"}
 INK, PALE = "#1b1b1b", "#6b6b6b"
+# Of the figure's height; and in points.
+_RESEARCH_LINE_TOP, _CARD_LETTERS, _SMALLEST_LETTERS = 0.045, 9.0, 5.0
+_UNLIKE = "UNLIKE THE TRAINING STUDIES: no probability is given"
 _UNTRAINED = "UNTRAINED NETWORK: the scores come from random numbers and mean nothing"
 
 
@@ -62,7 +66,7 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
     figure.text(0.035, 0.95, f"{title}, {result.provenance.configuration} configuration", size=15, color=INK)
     figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
     band = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
-    for height, line in zip((0.945, 0.9), _state_lines(result), strict=False):
+    for height, line in zip((0.965, 0.925, 0.885), _state_lines(result), strict=False):
         figure.text(0.985, height, line, size=11, color="white", ha="right", weight="bold", bbox=band)
     if classification.lesions is not None:
         patches = [
@@ -81,7 +85,8 @@ def study_picture(volume: Volume, classification: Classification, path: Path) ->
 def _state_lines(result: StudyResult) -> list[str]:
     """What must be seen before anything else."""
     lines = [_UNTRAINED] if result.weights_state is WeightsState.UNTRAINED else []
-    return lines + [warning for warning in result.warnings if warning == DEMONSTRATION_MODEL]
+    lines += [warning for warning in result.warnings if warning == DEMONSTRATION_MODEL]
+    return lines + ([_UNLIKE] if result.is_unlike_training else [])
 
 
 def _shown_slices(result: StudyResult) -> list[int]:
@@ -224,6 +229,8 @@ def _card(axes: Axes, result: StudyResult) -> None:
     else:
         lines.append(f"Lungs ({lungs.method}): no volumes, the voxel size is not known")
     lines += _lesion_lines(result)
+    if result.out_of_distribution_score is not None:
+        lines.append(f"Distance from the training studies: {result.out_of_distribution_score:.2f} (limit 1)")
     weights = "; ".join(f"{item.name} {item.version}" for item in result.provenance.weights)
     seconds = sum(result.provenance.seconds.values())
     lines.append(f"Weights: {weights}")
@@ -231,7 +238,20 @@ def _card(axes: Axes, result: StudyResult) -> None:
     lines.append(f"{clips}, {result.provenance.precision} on {result.provenance.device}, {seconds:.1f} s")
     lines += [f"! {warning}" for warning in result.warnings if warning != DEMONSTRATION_MODEL]
     wrapped = [part for line in lines for part in textwrap.wrap(line, 92, subsequent_indent="      ")]
-    axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, va="top", size=9, color=INK, linespacing=1.4)
+    style: dict[str, Any] = {"va": "top", "size": _CARD_LETTERS, "color": INK, "linespacing": 1.4}
+    text = axes.text(0.03, 0.98, "\n".join(wrapped), transform=axes.transAxes, **style)
+    _fit_above(text, _RESEARCH_LINE_TOP)
+
+
+def _fit_above(text: Text, bottom: float) -> None:
+    """Make letters smaller until a text ends above a height of the figure (0 ... 1): many warnings must not be cut."""
+    figure = text.get_figure(root=True)
+    assert figure is not None
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    size = _CARD_LETTERS
+    while size > _SMALLEST_LETTERS and text.get_window_extent(renderer).y0 < bottom * figure.bbox.height:
+        size -= 0.5
+        text.set_fontsize(size)
 
 
 def _lesion_lines(result: StudyResult) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_bert.errors import InputError, ParameterError
-from covid_bert.lungs.mask import LungMask
+from covid_bert.lungs.mask import LEFT_LUNG, LungMask
 from covid_bert.synthesis import distractors
 from covid_bert.synthesis.distractors import IGNORE, Canvas
 from covid_bert.synthesis.opacities import plant
@@ -112,6 +112,8 @@ def synthesize(
         raise InputError("Lesions can only be planted in a CT in Hounsfield units.", "Choose a DICOM or NIfTI study.")
     if lungs.array.shape != volume.shape or not lungs.array.any():
         raise InputError("The lung mask does not fit the volume.", "Segment the lungs of this volume.")
+    if int(lungs.array.max()) > LEFT_LUNG:
+        raise InputError("The lung mask holds other labels than 1 and 2.", "Give the right lung 1 and the left lung 2.")
     planted = plant_lesions(
         volume.array,
         lungs.array,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -26,7 +27,8 @@ from covid_bert.systems.result import (
     WeightsState,
 )
 from covid_bert.volumes.volume import Volume
-from covid_bert.weights.identity import WeightsIdentity, demonstration_warnings
+from covid_bert.weights.identity import WeightsIdentity, demonstration_warnings, sha256_by_name
+from covid_bert.weights.registry import Role
 
 FINDING = "covid"
 # Published preprocessing cuts the outer tenth of each slice away; up to this share of lung may be lost silently.
@@ -99,8 +101,33 @@ def check_contract(network: LoadedNetwork, configuration: SystemConfiguration) -
             )
 
 
+def check_fitted(networks: Mapping[str, LoadedNetwork]) -> None:
+    """Refuse a network that reads the output of another one than it was trained with.
+
+    Parameters
+    ----------
+    networks
+        By role. A density of other networks is not an error: see `covid_bert.systems.likeness`.
+
+    Raises
+    ------
+    WeightsError
+        Naming both.
+    """
+    present = sha256_by_name(network.identity for network in networks.values())
+    for role, network in networks.items():
+        if network.manifest is None or role == Role.DENSITY.value:
+            continue
+        for name, sha256 in network.manifest.fitted_with.items():
+            if present.get(name, sha256) != sha256:
+                raise WeightsError(
+                    f"The weights {network.identity.name} were trained on the output of another version of {name}.",
+                    "Make versions live that were trained together: `covid-bert weights list` shows them.",
+                )
+
+
 def calibrate(
-    scores: npt.NDArray[np.float64], deciding: list[LoadedNetwork]
+    scores: npt.NDArray[np.float64], deciding: list[LoadedNetwork], taking_part: list[WeightsIdentity]
 ) -> tuple[CalibratedProbability | None, list[str]]:
     """Apply temperature and operating point, where the weights carry both and were fitted with these very networks.
 
@@ -110,6 +137,8 @@ def calibrate(
         (classes): final scores.
     deciding
         The networks behind them; the last one's weights carry the calibration.
+    taking_part
+        All weights of the result; the calibration may also rest on those of the lesion network.
 
     Returns
     -------
@@ -122,8 +151,9 @@ def calibrate(
     if manifest is None or manifest.calibration is None or manifest.operating_point is None:
         return None, []
     calibration, point = manifest.calibration, manifest.operating_point
+    needed = sha256_by_name(network.identity for network in deciding[:-1])
     fitted_with = calibration.fitted_with
-    if any(fitted_with.get(network.identity.name) != network.identity.sha256 for network in deciding[:-1]):
+    if not needed.items() <= fitted_with.items() <= sha256_by_name(taking_part).items():
         return None, ["The calibration was fitted with other weights of this system, so no probability is given."]
     logits = np.log(np.clip(scores, 1e-12, 1.0)) / calibration.temperature
     probabilities = np.exp(logits - logits.max())

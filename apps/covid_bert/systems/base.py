@@ -22,6 +22,7 @@ from covid_bert.systems.assemble import (
     FINDING,
     calibrate,
     check_contract,
+    check_fitted,
     crop_warnings,
     describe,
     lesion_measurement,
@@ -182,6 +183,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             }
             for network in networks.values():
                 check_contract(network, self.configuration)
+            check_fitted(networks)
         with progress.stage("slices"):
             stack = prepare_slices(study, self.configuration, progress)
         outcome = self._run(stack, networks, progress)
@@ -209,7 +211,8 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             part.weights for role, part in self.configuration.parts.items() if not networks[role].identity.trained
         ]
         scores = named(outcome.scores)
-        calibrated, calibration_warnings = calibrate(outcome.scores, deciding)
+        calibrated, calibration_warnings = calibrate(outcome.scores, deciding, weights)
+        predicted = predict(scores, calibrated)
         likeness = assess_likeness(study, networks, outcome.embedding)
         if likeness.unlike:
             calibrated = None
@@ -218,7 +221,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             weights_state=state,
             untrained_weights=untrained,
             class_scores=scores,
-            predicted_class=predict(scores, calibrated),
+            predicted_class=predicted,
             calibrated_probability=calibrated,
             stages=outcome.stages,
             stages_agree=stages_agree(outcome.stages, state),

@@ -52,7 +52,7 @@ class SystemConfiguration:
     framed
         Whether the networks see a square around the lungs instead of the whole slices; see `ClipStack.prepare`.
     slice_step
-        mm: slices that lie closer are left out; None keeps all.
+        mm: of thinner slices, as many as fit into it are averaged to one; None keeps all.
     """
 
     name: str

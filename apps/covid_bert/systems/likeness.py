@@ -13,11 +13,12 @@ from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.networks.density import EmbeddingDensity
 from covid_bert.systems.loading import LoadedNetwork
 from covid_bert.systems.segmented import SegmentedStudy
+from covid_bert.weights.identity import sha256_by_name
 
 DENSITY = "density"
 UNLIKE = "This study is unlike what the model has seen: no probability is given."
-VOID = "The density of the training studies was fitted with other weights, so that it is not known how unlike they are."
-LARGEST_SLICE_STEP = 10.0  # mm
+UNKNOWN = "It cannot be told whether this study is like those of the training: no probability is given."
+LARGEST_SLICE_STEP = 6.5  # mm; the thickest slices of the training studies
 FEWEST_LUNG_SLICES = 12
 PLAUSIBLE_LUNGS = (800.0, 9500.0)  # ml
 SMALLEST_LUNG_SHARE = 0.15  # of both lungs' volume
@@ -32,7 +33,7 @@ class Likeness:
     score
         Largest of the distance and the plain checks, each relative to its limit; None where it was not assessed.
     unlike
-        Whether a limit is passed.
+        Whether a limit is passed, or it cannot be told.
     warnings
         Sentences for the user.
     """
@@ -52,35 +53,36 @@ def assess_likeness(
     study
         With its lungs.
     networks
-        Of the system, by role. Without one of the role ``density`` nothing is assessed.
+        Of the system, by role. Without one of the role ``density``, as in the published systems, nothing is assessed.
     embedding
         (channels): what the density judges.
 
     Returns
     -------
     Likeness
-        The score is None without installed weights of the density, or where they are of other networks; the plain
-        checks are made all the same.
+        Without installed weights of the density, or where they were fitted with other networks, the score is None and
+        the study counts as unlike.
     """
     density = networks.get(DENSITY)
     if density is None or embedding is None:
         return Likeness()
     found = _input_checks(study)
     notes = []
-    assessed = density.identity.trained and not _is_void(networks)
+    assessed = density.identity.trained and not _is_void(networks, study)
     if assessed:
         module = density.module
         assert isinstance(module, EmbeddingDensity)
         with torch.inference_mode():
             distance = float(module(torch.from_numpy(embedding)[None].to(density.device))[0])
         found["Its images lie far from those of the training."] = distance
-    elif density.identity.trained:
-        notes.append(VOID)
+    else:
+        notes.append(UNKNOWN)
     # A value that is not a number passes no comparison, and must not count as likeness.
     reasons = [reason for reason, value in found.items() if not value <= 1.0]
     if reasons:
         notes.append(" ".join((UNLIKE, *reasons)))
-    return Likeness(max(found.values()) if assessed else None, bool(reasons), tuple(notes))
+    score = float(np.max(list(found.values()))) if assessed else np.nan
+    return Likeness(score if np.isfinite(score) else None, bool(notes), tuple(notes))
 
 
 def _input_checks(study: SegmentedStudy) -> dict[str, float]:
@@ -104,9 +106,9 @@ def smaller_lung_share(lungs: npt.NDArray[np.uint8]) -> float:
     return min(right, left) / max(right + left, 1)
 
 
-def _is_void(networks: Mapping[str, LoadedNetwork]) -> bool:
-    """Whether the density was fitted with other networks than those at hand."""
+def _is_void(networks: Mapping[str, LoadedNetwork], study: SegmentedStudy) -> bool:
+    """Whether the density was fitted with other networks than those at hand, the lesion network among them."""
     manifest = networks[DENSITY].manifest
     fitted_with = manifest.fitted_with if manifest is not None else {}
-    present = {network.identity.name: network.identity.sha256 for network in networks.values()}
-    return not fitted_with or any(present.get(name) != sha256 for name, sha256 in fitted_with.items())
+    present = sha256_by_name([*(network.identity for network in networks.values()), *study.weights])
+    return not fitted_with or not fitted_with.items() <= present.items()

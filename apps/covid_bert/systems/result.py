@@ -182,3 +182,8 @@ class StudyResult(_Frozen):
     )
     warnings: list[str]
     provenance: Provenance
+
+    @property
+    def is_unlike_training(self) -> bool:
+        """Whether the study was assessed, and lies outside of what the model has seen."""
+        return self.out_of_distribution_score is not None and self.out_of_distribution_score > 1.0

@@ -73,7 +73,7 @@ class TwoStageSystem(ClassificationSystem[S1Configuration]):
                     name="study",
                     description="Study network: BERT over the segments of the study",
                     scores=named(second),
-                    weights_state=weights_state([network.identity for network in networks.values()]),
+                    weights_state=weights_state([networks[role].identity for role in ("clip", "study")]),
                 ),
             ],
             scores=(first + second) / 2,

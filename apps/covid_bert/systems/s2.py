@@ -57,7 +57,7 @@ class ClipMlpSystem(ClassificationSystem[S2Configuration]):
                     name="mlp",
                     description="MLP on maximum and mean of the embeddings",
                     scores=named(pooled),
-                    weights_state=weights_state([network.identity for network in networks.values()]),
+                    weights_state=weights_state([networks[role].identity for role in ("clip", "mlp")]),
                 ),
             ],
             scores=pooled if self.configuration.decision == "mlp" else mean,

@@ -214,9 +214,12 @@ def _classify(system: str, volume: Volume, parameters: InferParameters, progress
 
 
 def _classification_json(classification: Classification) -> dict[str, Any]:
-    """MONAI Label's ``prediction`` list, best class first, and our ``result``."""
+    """MONAI Label's ``prediction`` list, the predicted class first, and our ``result``."""
     result = classification.result
-    ordered = sorted(enumerate(result.class_scores.items()), key=lambda item: -item[1][1])
+    # At an operating point, the predicted class need not have the largest score.
+    ordered = sorted(
+        enumerate(result.class_scores.items()), key=lambda item: (item[1][0] != result.predicted_class, -item[1][1])
+    )
     return {
         "prediction": [{"idx": index, "label": label, "score": score} for index, (label, score) in ordered],
         "result": result.model_dump(mode="json"),

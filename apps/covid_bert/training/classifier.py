@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +31,7 @@ OnStep = Callable[[int, float, float], None]
 Module = TypeVar("Module", bound=nn.Module)
 Batch = TypeVar("Batch")
 _REPORTED = 25
+_SETTLING = 40
 
 
 def train_clip_network(
@@ -107,7 +108,9 @@ def train_slice_network(
 
     generator = np.random.default_rng([seed, 4])
     samples = _samples(studies, schedule.batch, generator, draw=draw_slice)
-    return _optimise(module, samples, loss, schedule, seed=seed, on_step=on_step)
+    module = _optimise(module, samples, loss, schedule, seed=seed, on_step=on_step)
+    _settle_batch_norms(module, (slices[:, :, 0] for slices, _ in itertools.islice(samples, _SETTLING)))
+    return module
 
 
 def train_mlp(
@@ -133,6 +136,25 @@ def train_study_network(
         return cross_entropy(module(tokens, valid).logits, labels, label_smoothing=LABEL_SMOOTHING)
 
     return _optimise(module, _choices(embeddings, schedule.batch, seed), loss, schedule, seed=seed)
+
+
+def _settle_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Take means and variances anew over some batches; all else stays in evaluation mode.
+
+    EfficientNet's running statistics move by a hundredth with each batch, and lag far behind after a short training.
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches:
+            module(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def _samples(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from covid_bert.errors import NotFoundError
 from covid_bert.networks.classifiers import ClipNetwork, EmbeddingMlp, StudyNetwork
 from covid_bert.networks.density import EmbeddingDensity, fit_density
 from covid_bert.networks.slice_network import SliceNetwork
@@ -137,8 +138,15 @@ def train_classifiers(
         Processes that make studies.
     say
         Told what is under way; may raise to cancel.
+
+    Raises
+    ------
+    NotFoundError
+        If there are fewer persons than folds.
     """
     training = training or ClassifierTraining()
+    whole = persons_with_both_lungs(materials)
+    check_persons(whole, training.folds)
 
     def tell(number: int) -> None:
         if number % 25 == 0:
@@ -147,11 +155,6 @@ def train_classifiers(
     studies = make_studies(
         materials, folder, lesion_probability, count=training.studies, seed=seed, workers=workers, on_study=tell
     )
-    whole = {
-        material.name
-        for material in materials
-        if not material.name.startswith(PHANTOM_PREFIX) and smaller_lung_share(material.lungs) >= SMALLEST_LUNG_SHARE
-    }
     persons = [study for study in studies if study.source in whole]
     out_of_fold, limits = _out_of_fold(studies, persons, training.in_folds(), seed, say)
     final = _train(studies, training, seed, _prefixed(say, "final"))
@@ -179,6 +182,30 @@ def train_classifiers(
         studies=len(studies),
         held_persons=len(whole),
     )
+
+
+def persons_with_both_lungs(materials: list[Material]) -> set[str]:
+    """Names of the real studies that show both lungs: they are dealt out to the folds."""
+    return {
+        material.name
+        for material in materials
+        if not material.name.startswith(PHANTOM_PREFIX) and smaller_lung_share(material.lungs) >= SMALLEST_LUNG_SHARE
+    }
+
+
+def check_persons(persons: set[str], folds: int) -> None:
+    """Refuse material of too few persons before hours are spent on it.
+
+    Raises
+    ------
+    NotFoundError
+        If there are fewer persons than folds.
+    """
+    if len(persons) < folds:
+        raise NotFoundError(
+            f"The classifiers need real studies of {folds} persons that show both lungs; {len(persons)} are there.",
+            "Add folders with --data: docs/synthesis.md lists the studies. Or train with --only lungs or lesions.",
+        )
 
 
 def _train(studies: list[ClassifierStudy], training: ClassifierTraining, seed: int, say: Say) -> _Trained:

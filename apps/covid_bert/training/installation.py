@@ -22,6 +22,8 @@ from covid_bert.weights.registry import Calibration, InputContract, Metric, Norm
 from covid_bert.weights.store import publish
 from covid_bert.weights.version_folder import InstalledWeights
 
+# A system that hardly beats chance on persons it has not seen gets no calibration, and so gives no probability.
+LEAST_AUC = 0.7
 CHANNELS = ("raw slice", "lesion probability", "slice within the lungs")
 
 
@@ -32,15 +34,18 @@ class _Judgement:
     calibration: Calibration
     operating_point: OperatingPoint
     metrics: tuple[Metric, ...]
+    beats_chance: bool
 
 
-def install_classifiers(classifiers: Classifiers) -> list[InstalledWeights]:
+def install_classifiers(classifiers: Classifiers, lesions: InstalledWeights) -> list[InstalledWeights]:
     """Install all networks as new versions and make them live.
 
     Parameters
     ----------
     classifiers
         Made by `covid_bert.training.default_classifiers.train_classifiers`.
+    lesions
+        The lesion network whose probability they were trained with.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def install_classifiers(classifiers: Classifiers) -> list[InstalledWeights]:
 
     def install(configuration: SystemConfiguration, role: str, system: str | None = None) -> None:
         name = configuration.parts[role].weights
-        others = {other: done[other].sha256 for other in _before(configuration, role)}
+        others = {lesions.name: lesions.sha256} | {name: done[name].sha256 for name in _before(configuration, role)}
         judged = _judgement(classifiers, system, others) if system is not None else None
         known = entry(name)
         provenance = Provenance(
@@ -71,8 +76,8 @@ def install_classifiers(classifiers: Classifiers) -> list[InstalledWeights]:
             demonstration=True,
             fitted_with=others,
             input=_contract(configuration) if role in {"clip", "slice"} else None,
-            calibration=judged.calibration if judged else None,
-            operating_point=judged.operating_point if judged else None,
+            calibration=judged.calibration if judged and judged.beats_chance else None,
+            operating_point=judged.operating_point if judged and judged.beats_chance else None,
             metrics=judged.metrics if judged else (),
         )
         version = add_version(name, classifiers.modules[name].state_dict(), provenance)
@@ -106,7 +111,7 @@ def _contract(configuration: SystemConfiguration) -> InputContract:
     window, side = configuration.window, configuration.input_side
     return InputContract(
         window_hu=(window.lower, window.upper),
-        window_note=f"square around the lungs, slices at least {configuration.slice_step} mm apart",
+        window_note=f"square around the lungs, slices of up to {configuration.slice_step} mm averaged",
         channels=CHANNELS,
         size=(side, side),
         clip_length=configuration.clip_length,
@@ -118,7 +123,7 @@ def _judgement(classifiers: Classifiers, system: str, fitted_with: Mapping[str, 
     found: OutOfFold = classifiers.out_of_fold[system]
     data = (
         f"out-of-fold predictions on {found.studies} synthetic studies of {classifiers.held_persons} real persons, "
-        "folds by person; the lesion network had seen these persons"
+        "about half of them with the finding, folds by person; the lesion network had seen these persons"
     )
     return _Judgement(
         Calibration(temperature=found.temperature, fitted_on=data, fitted_with=dict(fitted_with)),
@@ -136,4 +141,5 @@ def _judgement(classifiers: Classifiers, system: str, fitted_with: Mapping[str, 
                 note="the threshold was chosen on the same predictions",
             ),
         ),
+        beats_chance=found.auc >= LEAST_AUC,
     )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from covid_bert.clips.sampling import thinned
+from covid_bert.clips.sampling import slices_in_step, thinned
 from covid_bert.clips.stack import Channels, ClipStack
 from covid_bert.files import write_atomically
 from covid_bert.lungs.mask import LungMask
@@ -25,6 +25,7 @@ from covid_bert.lungs.selection import open_lung_slices
 from covid_bert.networks.classifiers import CLASS_NAMES
 from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE, SMALL_STEP
+from covid_bert.systems.likeness import LARGEST_SLICE_STEP
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import Chances, WorkingMaterial, into_slabs
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume
@@ -32,7 +33,6 @@ from covid_bert.volumes.windows import LUNG_WINDOW
 
 FINDING_PATTERN = "covid-like"
 COVID, OTHER = CLASS_NAMES.index("covid"), CLASS_NAMES.index("non-covid")
-THICKEST_MILLIMETERS = 6.5
 SEVERITIES = (0.05, 1.0)
 # Chances of the generator's patterns; they sum to one.
 PATTERNS: Chances = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
@@ -121,7 +121,7 @@ def plan_studies(sources: list[str], count: int, seed: int) -> list[StudyPlan]:
                 pattern=str(generator.choice(names, p=chances)),
                 severity=round(float(generator.uniform(*SEVERITIES)), 4),
                 seed=int(generator.integers(2**31)),
-                thickness=round(float(generator.uniform(SMALL_STEP, THICKEST_MILLIMETERS)), 3) if thick else SMALL_STEP,
+                thickness=round(float(generator.uniform(SMALL_STEP, LARGEST_SLICE_STEP)), 3) if thick else SMALL_STEP,
             )
         )
     return plans
@@ -139,7 +139,7 @@ def make_classifier_study(
         severity=plan.severity,
         seed=plan.seed,
     )
-    step = max(1, int(plan.thickness / material.spacing[0] + 0.01))
+    step = slices_in_step(material.spacing[0], plan.thickness)
     slabs = into_slabs(planted.hounsfield, planted.lungs, planted.lesions, step)
     spacing = (material.spacing[0] * step, *material.spacing[1:])
     hounsfield = np.rint(slabs.hounsfield).astype(np.int16)

@@ -104,3 +104,8 @@ def state_sha256(state_dict: Mapping[str, Tensor]) -> str:
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def sha256_by_name(identities: Iterable[WeightsIdentity]) -> dict[str, str]:
+    """SHA-256 of the weights that take part in a result, by name."""
+    return {identity.name: identity.sha256 for identity in identities}

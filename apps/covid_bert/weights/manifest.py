@@ -90,6 +90,7 @@ class Provenance(_Record):
                 trained_on=f"{entry.trained_on} (as stated on import; no published checksum confirms the file)",
                 licence=entry.licence,
                 source=entry.source,
+                demonstration=entry.demonstration,
                 source_file=source_file,
             )
         return cls(
@@ -98,6 +99,7 @@ class Provenance(_Record):
             trained_on=entry.trained_on,
             licence=entry.licence,
             source=entry.source,
+            demonstration=entry.demonstration,
             source_file=source_file,
             input=entry.input,
             calibration=entry.calibration,

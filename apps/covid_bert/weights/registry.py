@@ -130,6 +130,8 @@ class RegistryEntry(_Fact):
         Size of the published file; None if unknown.
     licence, source, trained_on
         Terms, page or paper, and training data.
+    demonstration
+        True for weights trained on generated data: whatever they give says so.
     input
         What the network expects.
     calibration, operating_point
@@ -151,6 +153,7 @@ class RegistryEntry(_Fact):
     licence: str
     source: str
     trained_on: str
+    demonstration: bool = False
     input: InputContract
     calibration: Calibration | None = None
     operating_point: OperatingPoint | None = None

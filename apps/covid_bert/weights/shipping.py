@@ -13,10 +13,12 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from covid_bert.errors import WeightsError
 from covid_bert.files import write_atomically
 from covid_bert.weights.location import shipped_root
 from covid_bert.weights.registry import entries
 from covid_bert.weights.store import live
+from covid_bert.weights.version_folder import InstalledWeights
 
 PREFIX = "default-"
 
@@ -39,29 +41,44 @@ def ship(root: Path | None = None, registry: Path | None = None) -> list[str]:
     Raises
     ------
     WeightsError
-        If live weights are damaged.
+        If live weights are damaged, or were not trained together; nothing is copied then.
     """
     root = root or shipped_root()
     registry = registry or Path(str(resources.files("covid_bert.weights").joinpath("registry.json")))
     facts = json.loads(registry.read_text(encoding="utf-8"))
-    lines = []
-    for name in (item.name for item in entries() if item.name.startswith(PREFIX)):
-        weights = live(name)
-        if weights is None:
-            lines.append(f"{name}: none is live")
-            continue
-        digest = weights.verified().sha256
-        place = root / name
-        if weights.path.parent != place / weights.version:
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(weights.path.parent, place / weights.version)
+    names = [item.name for item in entries() if item.name.startswith(PREFIX)]
+    found = {name: weights.verified() for name in names if (weights := live(name)) is not None}
+    # All are checked before the first is copied.
+    _check_together(found)
+    lines = [f"{name}: none is live" for name in names if name not in found]
+    for name, weights in found.items():
+        place = root / name / weights.version
+        if weights.path.parent != place:
+            copied = root / f"{name}.copied"
+            shutil.copytree(weights.path.parent, copied)
+            shutil.rmtree(root / name, ignore_errors=True)
+            (root / name).mkdir()
+            copied.rename(place)
         size = weights.path.stat().st_size
         for item in facts["entries"]:
             if item["name"] == name:
-                item |= {"sha256": digest, "bytes": size}
+                item |= {"sha256": weights.sha256, "bytes": size}
+                if weights.manifest.input is not None:
+                    item["input"] = weights.manifest.input.model_dump(mode="json")
         lines.append(f"{name} {weights.version}: {size / 1e6:.2f} MB")
     write_atomically(registry, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return lines
+
+
+def _check_together(found: dict[str, InstalledWeights]) -> None:
+    """Refuse weights that were fitted with others than those that would be shipped beside them."""
+    for name, weights in found.items():
+        for other, sha256 in weights.manifest.fitted_with.items():
+            if other not in found or found[other].sha256 != sha256:
+                raise WeightsError(
+                    f"The live version of {name} was fitted with another version of {other} than the live one.",
+                    "Make versions live that were trained together.",
+                )
 
 
 if __name__ == "__main__":

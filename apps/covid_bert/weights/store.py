@@ -108,7 +108,7 @@ def intact_versions(name: str) -> list[InstalledWeights]:
 
 
 def publish(name: str, version: str) -> InstalledWeights:
-    """Make `version` the live one, after checking its file.
+    """Make `version` the live one, after checking its file; the shipped one by taking the pointer away.
 
     Raises
     ------
@@ -116,9 +116,14 @@ def publish(name: str, version: str) -> InstalledWeights:
         If it is not installed or damaged; the pointer then stays as it was.
     """
     weights = installed(name, version).verified()
+    pointer = weights_root() / name / POINTER_FILE
     with explained("publish the weights"):
-        (weights_root() / name).mkdir(parents=True, exist_ok=True)
-        write_atomically(weights_root() / name / POINTER_FILE, f"{version}\n")
+        if weights.shipped:
+            # Without a pointer the shipped version is live, also the one that an update of the program brings.
+            pointer.unlink(missing_ok=True)
+        else:
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(pointer, f"{version}\n")
     return weights
 
 
