@@ -69,7 +69,7 @@ def test_card_warns_of_weights_that_changed_during_the_run(measured) -> None:
     assert "**Weights changed while the studies were measured (b, c): measure again.**" in render(warned)
 
 
-def tested(measurement, **p_values: float):
+def card_with_tests(measurement, **p_values: float):
     tests = [
         SourceTest(features=f"{name}: some", studies=8, sources=["a", "b"], accuracy=0.9, chance=0.4, p_value=p_value)
         for name, p_value in p_values.items()
@@ -79,15 +79,15 @@ def tested(measurement, **p_values: float):
 
 def test_card_says_whether_the_source_can_be_told(measured) -> None:
     measurement = measured[1]
-    told = tested(measurement, images=0.01)
+    told = card_with_tests(measurement, images=0.01)
     assert "may then be, at least in part, differences between sources" in told
     assert "is expected" not in told
-    assert "no proof of absence" in tested(measurement, images=0.4)
+    assert "no proof of absence" in card_with_tests(measurement, images=0.4)
     # Lesions and scores differ between sources that differ in condition: that says nothing of scanners.
-    by_lesions = tested(measurement, images=0.4, lesions=0.01)
+    by_lesions = card_with_tests(measurement, images=0.4, lesions=0.01)
     assert "is expected where sources differ in condition" in by_lesions
     assert "may then be" not in by_lesions
-    assert "too few studies" in tested(measurement)
+    assert "too few studies" in card_with_tests(measurement)
 
 
 def test_card_says_what_the_numbers_rest_on(measured) -> None:

@@ -169,7 +169,7 @@ def test_segmenters_are_the_published_unet_and_print_nothing(features, capsys) -
         assert torch.equal(network(slabs), reference(slabs))
 
 
-@pytest.mark.parametrize(("architecture", "channels"), [("lung-segmenter", 3), ("lesion-segmenter", 4)])
+@pytest.mark.parametrize(("architecture", "channels"), [("lung-segmenter", 5), ("lesion-segmenter", 4)])
 def test_segmenters_keep_the_grid_and_are_small(architecture, channels) -> None:
     network = ARCHITECTURES[architecture]().eval()
     with torch.no_grad():

@@ -57,7 +57,7 @@ def test_real_dicom_study_is_segmented_and_classified(client, server, repository
     assert np.array_equal(read_mask(Path(again), volume), mask), "a classification comes with the mask it used"
     schema = json.loads((repository / "docs" / "result.schema.json").read_text())
     jsonschema.validate(reply["result"], schema)
-    assert reply["result"]["weights_state"] == "untrained"
+    assert reply["result"]["weights_state"] == "demonstration"
     assert reply["result"]["study"]["identifier"] == volume.identifier, "folder and zip are one study"
 
 

@@ -59,7 +59,7 @@ def test_stock_server_runs_the_app(stock_server, tmp_path) -> None:
     assert "covid_s1" in client.info()["models"]
     image, reply = client.infer(model="lungs_and_covid", image_id="lung1", params={"system": "baseline"})
     assert image
-    assert reply["result"]["weights_state"] == "untrained"
+    assert reply["result"]["weights_state"] == "demonstration"
     refused = requests.post(f"{stock_server}/infer/lungs?image=nobody", files={"params": (None, "{}")}, timeout=60)
     assert refused.status_code == 404
     assert refused.json()["detail"]["hint"]

@@ -133,7 +133,7 @@ def studies_table(rows: Sequence[StudyRow]) -> str:
                 _condition(row),
                 f"{row.slices or NOTHING} ({spacing})",
                 NOTHING if lungs is None else f"{lungs.method} {number(lungs.dice, 3)}",
-                NOTHING if lungs is None else f"{number(lungs.right_dice, 3)}, {number(lungs.left_dice, 3)}",
+                _sides(lungs),
                 number(morphology.dice if morphology is not None else None, 3),
                 percent(lungs.lesions_kept if lungs is not None else None),
                 percent(morphology.lesions_kept if morphology is not None else None),
@@ -245,6 +245,13 @@ def _other(row: StudyRow) -> LungRow | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _sides(lungs: LungRow | None) -> str:
+    """Dice of the right and the left lung, or a dash where no sides were drawn."""
+    if lungs is None or lungs.right_dice is None:
+        return NOTHING
+    return f"{number(lungs.right_dice, 3)}, {number(lungs.left_dice, 3)}"
 
 
 def _default_seconds(row: StudyRow) -> float | None:
