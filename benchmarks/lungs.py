@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from covid_bert import phantom
 from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, segment_lungs
+from covid_bert.lungs.unet import default_segmenter
 from covid_bert.volumes import NativeGrid, Volume, read
 from covid_bert.volumes.mask_files import read_mask
 from plain_lungs import plain_lungs
@@ -101,6 +102,7 @@ def compare_speed(path: Path | None) -> None:
     voxels = " x ".join(map(str, volume.shape))
     print(f"\n{voxels}, {volume.array.nbytes / 2**20:.0f} MiB, {volume.array.dtype}")
     own, own_memory = _measured(lambda: segment_lungs(volume, "morphological"))
+    loading, _ = _measured(default_segmenter)
     network, network_memory = _measured(lambda: segment_lungs(volume, "unet"))
     plain, plain_memory = _measured(lambda: plain_lungs(volume.array, volume.spacing))
     forward = _r231_forward_seconds() * volume.shape[0]
@@ -112,6 +114,7 @@ def compare_speed(path: Path | None) -> None:
     print(
         f"* {FORWARD_SLICES} slices of 256 x 256 were timed and multiplied; its pre- and postprocessing comes on top."
     )
+    print(f"Loading torch and the shipped network, once in a process, took {loading:.1f} s more.")
 
 
 def _full_size(volume: Volume) -> Volume:
