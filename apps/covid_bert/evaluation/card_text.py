@@ -193,6 +193,10 @@ def _limits(measurement: Measurement) -> str:
 
 - It says nothing about a patient: it was not tested on a clinical population, and COVID-19 cannot be told from other
   causes of ground-glass and consolidation by CT alone.
+- It does not tell pneumonias apart: planted bacterial-like lesions taught it little about real ones, and another
+  pneumonia may well get a high score for COVID-19 (cap001). COVID-19 of one lobe may get a low one (MedSeg case 2).
+- Large vessels of the hilum that the lung mask takes in may be marked as consolidation, and small nodules along the
+  airways are missed (cap001).
 - Children, lungs after surgery, pleural effusions and motion were not looked at.
 - Tumours, atelectasis and scars are dense as consolidation is, and may be marked.
 - A lesion that the lung mask leaves out is not marked.
