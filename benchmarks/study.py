@@ -101,13 +101,13 @@ def compare_precision(repeat: int) -> float:
     return plain
 
 
-def run_study(system_name: str, slices: int, side: int) -> tuple[list[Stage], int]:
+def run_study(system_name: str, configuration: str, slices: int, side: int) -> tuple[list[Stage], int]:
     """Read and classify one synthetic study; return its stages and the number of clips."""
     stages: list[Stage] = []
     with tempfile.TemporaryDirectory() as folder:
         spacing = (300.0 / slices, 350.0 / side, 350.0 / side)
         write_dicom(make(shape=(slices, side, side), spacing=spacing, lesions="covid-like"), Path(folder))
-        system = create(system_name)
+        system = create(system_name, configuration)
         with measured("reading", stages):
             volume = read(folder)
     progress = Progress(
@@ -132,8 +132,15 @@ def main() -> None:
     print(f"{description['processor']}, {description['threads']} threads, {graphics}")
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
     plain = compare_precision(arguments.repeat)
-    stages, clips = run_study(arguments.system, arguments.slices, arguments.side)
-    print(f"\nSystem {arguments.system}, {arguments.slices} slices of {arguments.side}x{arguments.side}, {clips} clips")
+    for configuration in ("corrected", "small"):
+        report(arguments, configuration, plain)
+
+
+def report(arguments: argparse.Namespace, configuration: str, plain: float) -> None:
+    """Run one configuration and print its stages beside the published network's forward passes for as many clips."""
+    stages, clips = run_study(arguments.system, configuration, arguments.slices, arguments.side)
+    size = f"{arguments.slices} slices of {arguments.side}x{arguments.side}"
+    print(f"\nSystem {arguments.system} ({configuration}), {size}, {clips} clips")
     print(f"  {'stage':<12}{'seconds':>9}{'peak GiB':>10}   ratio to {clips} plain forward passes")
     for stage in stages:
         print(
