@@ -192,7 +192,7 @@ def _evidence(axes: Axes, result: StudyResult, shown: list[int]) -> None:
     axes.set_xlabel("slice (foot to head)", size=9)
     right = axes.twinx()
     right.fill_between(index, share * 100, color=LOCATION_COLOUR, alpha=0.25, linewidth=0)
-    right.set_ylim(0, max(float(share.max(initial=0.0)) * 130, 1e-6))
+    right.set_ylim(0, max(float(share.max(initial=0.0)) * 130, 1.0))
     right.set_ylabel(meaning, color=LOCATION_COLOUR, size=9)
     for slice_ in shown:
         axes.axvline(slice_ + 1, color=PALE, linewidth=0.7, linestyle=":")
