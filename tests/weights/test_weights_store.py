@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,13 @@ def test_installations_at_the_same_time_get_different_versions():
         thread.join()
     assert list_versions("mlp") == [f"v{number:03d}" for number in range(1, 7)]
     assert len({installed("mlp", version).verified().sha256 for version in list_versions("mlp")}) == 6
+
+
+def test_networks_built_at_the_same_time_are_those_of_their_seeds():
+    alone = {seed: untrained("embedding-mlp", seed)[1].sha256 for seed in range(4)}
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda number: untrained("embedding-mlp", number % 4)[1].sha256, range(200)))
+    assert together == [alone[number % 4] for number in range(200)]
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "A", ".hidden", "a/b", "a" * 65, "a\n"])

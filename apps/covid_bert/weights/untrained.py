@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import nn
 
 from covid_bert.errors import ParameterError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.weights.identity import WeightsIdentity
+
+# Torch has one generator for all threads: two networks built at once would draw each other's numbers.
+_BUILDING = threading.Lock()
 
 
 def untrained(architecture: str, seed: int) -> tuple[nn.Module, WeightsIdentity]:
@@ -34,7 +39,7 @@ def untrained(architecture: str, seed: int) -> tuple[nn.Module, WeightsIdentity]
     """
     if architecture not in ARCHITECTURES:
         raise ParameterError(f"There is no network {architecture!r}.", f"Known are {', '.join(ARCHITECTURES)}.")
-    with torch.random.fork_rng(devices=[]):
+    with _BUILDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = ARCHITECTURES[architecture]().eval()
     return module, WeightsIdentity.of_untrained(architecture, seed, module.state_dict())
