@@ -165,7 +165,7 @@ def test_consolidation_reaches_the_chest_wall_and_is_as_dense_as_muscle(phantom)
 
 
 def test_every_distractor_is_drawn_sometimes_and_values_stay_in_range(phantom) -> None:
-    from covid_bert.synthesis.study import AFTERWARDS, TISSUE
+    from covid_bert.synthesis.study import FLUID, SCANNER, TISSUE
 
     seen = set()
     for seed in range(80):
@@ -173,7 +173,7 @@ def test_every_distractor_is_drawn_sometimes_and_values_stay_in_range(phantom) -
         seen |= set(study.recipe["distractors"])
         assert study.volume.array.min() >= -1024
         assert study.volume.array.max() <= 3071
-    assert seen == set(TISSUE) | set(AFTERWARDS)
+    assert seen == set(TISSUE) | set(FLUID) | set(SCANNER)
 
 
 def test_the_recipe_is_json(phantom) -> None:

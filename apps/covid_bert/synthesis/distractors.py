@@ -1,4 +1,4 @@
-"""What a lung holds or a scanner adds that is neither ground-glass nor consolidation of pneumonia.
+"""What a chest holds that is neither ground-glass nor consolidation of pneumonia; the scanner adds `scanner`.
 
 The networks meet these on studies with and without lesions alike, so that none of them can stand for a class.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import edt
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, shift
+from scipy.ndimage import gaussian_filter
 
 from covid_bert.phantom.grid import FloatArray
 from covid_bert.synthesis.fields import texture
@@ -152,38 +152,6 @@ def contrast(canvas: Canvas, generator: np.random.Generator) -> None:
     """Enhance the vessels of the lungs."""
     vessels = (canvas.lungs > 0) & (canvas.image > -300.0) & (canvas.labels == 0)
     canvas.image += np.float32(generator.uniform(40.0, 220.0)) * gaussian_filter(vessels.astype(np.float32), 0.5)
-
-
-def motion(canvas: Canvas, generator: np.random.Generator) -> None:
-    """Blur a run of slices by the movement of heart or diaphragm."""
-    slices = canvas.image.shape[0]
-    first = int(generator.integers(0, max(1, slices // 2)))
-    last = min(slices, first + max(1, int(slices * generator.uniform(0.1, 0.5))))
-    part = canvas.image[first:last]
-    way = generator.normal(0.0, 2.0, 2) / np.array(canvas.space.spacing[1:])
-    moved = shift(part, (0.0, *way), order=1, mode="nearest")
-    canvas.image[first:last] = 0.5 * (part + moved)
-
-
-def noise(canvas: Canvas, generator: np.random.Generator) -> None:
-    """Add the noise of a low dose, correlated within the slice."""
-    white = generator.standard_normal(canvas.image.shape, dtype=np.float32)
-    width = generator.uniform(0.3, 0.9) / np.array(canvas.space.spacing[1:])
-    correlated = gaussian_filter(white, (0.0, *width))
-    canvas.image += np.float32(generator.uniform(8.0, 60.0)) * correlated / max(float(correlated.std()), 1e-6)
-
-
-def blur(canvas: Canvas, generator: np.random.Generator) -> None:
-    """Smooth within the slice, as a soft kernel does."""
-    width = generator.uniform(0.4, 1.1) / np.array(canvas.space.spacing[1:])
-    canvas.image[:] = gaussian_filter(canvas.image, (0.0, *width))
-
-
-def sharpen(canvas: Canvas, generator: np.random.Generator) -> None:
-    """Emphasise edges within the slice, as a lung kernel does."""
-    width = 1.0 / np.array(canvas.space.spacing[1:])
-    detail = canvas.image - gaussian_filter(canvas.image, (0.0, *width))
-    canvas.image += np.float32(generator.uniform(0.3, 1.2)) * detail
 
 
 def _ball(canvas: Canvas, generator: np.random.Generator, radius: float, *, label: int) -> None:

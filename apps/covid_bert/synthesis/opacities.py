@@ -80,22 +80,37 @@ class Opacity:
     seed: int
 
 
-def plant(
-    image: FloatArray, labels: npt.NDArray[np.uint8], space: LungSpace, opacity: Opacity, parenchyma: float
-) -> None:
-    """Add one opacity.
+def plant(image: FloatArray, space: LungSpace, opacities: list[Opacity], parenchyma: float) -> npt.NDArray[np.uint8]:
+    """Add opacities, and label them by the density that they have together.
 
     Parameters
     ----------
     image
         float32 HU on `space.grid`, changed in place.
-    labels
-        uint8 on the same grid, changed in place: `GROUND_GLASS` and `CONSOLIDATION` inside the lungs.
-    space, opacity
+    space, opacities
         Where and what.
     parenchyma
         HU of the healthy lung of this study.
+
+    Returns
+    -------
+    ndarray
+        uint8 on the same grid: `GROUND_GLASS` and `CONSOLIDATION` inside the lungs. Fine texture, vessels and airways
+        do not decide it.
     """
+    density = np.full(image.shape, parenchyma, np.float32)
+    covered = np.zeros(image.shape, np.bool_)
+    for opacity in opacities:
+        _plant_one(image, density, covered, space, opacity)
+    labels = np.where(density > CONSOLIDATED_HOUNSFIELD, CONSOLIDATION, GROUND_GLASS).astype(np.uint8)
+    labels[~covered] = 0
+    return labels
+
+
+def _plant_one(
+    image: FloatArray, density: FloatArray, covered: npt.NDArray[np.bool_], space: LungSpace, opacity: Opacity
+) -> None:
+    """Add one opacity to the picture, to the density without texture, and to the voxels that belong to a lesion."""
     found = _box(space.grid, opacity)
     if found is None:
         return
@@ -121,10 +136,8 @@ def plant(
     air = np.maximum(np.float32(opacity.filling) - before, 0.0)
     image[box] = before + coverage * fill * air
     smooth = opacity.fill if opacity.core == 0 else opacity.fill + inner * (opacity.core_fill - opacity.fill)
-    dense = parenchyma + smooth * (opacity.filling - parenchyma) > CONSOLIDATED_HOUNSFIELD
-    inside = coverage >= LABEL_COVERAGE
-    label = np.where(dense, CONSOLIDATION, GROUND_GLASS).astype(np.uint8)
-    labels[box] = np.where(inside, np.maximum(labels[box], label), labels[box])
+    density[box] += coverage * smooth * np.maximum(np.float32(opacity.filling) - density[box], 0.0)
+    covered[box] |= coverage >= LABEL_COVERAGE
 
 
 def _box(grid: Grid, opacity: Opacity) -> tuple[tuple[slice, slice, slice], Grid] | None:

@@ -3,7 +3,9 @@
 ``covid-like`` follows what is described of COVID-19 pneumonia on CT: ground-glass in both lungs, peripheral, mostly in
 the lower and posterior parts, with crazy paving and growing consolidation (S. Salehi et al., AJR 215:87-93, 2020;
 M. Chung et al., Radiology 295:202-207, 2020). ``bacterial-like``: one lobe or a few segments, central or lobar,
-consolidated with air bronchograms, with small centrilobular opacities around. ``consolidation``: airless lung against
+consolidated with air bronchograms, with small centrilobular opacities around. ``bronchopneumonia``: groups of small
+centrilobular nodules along the airways (tree-in-bud), with patches of consolidation where they meet (T. Franquet,
+Radiology 260:18-39, 2011). ``consolidation``: airless lung against
 the chest wall, as either disease leaves it; it teaches the segmenters, and stands for no class. Densities are drawn
 from the ranges in ``lesion_statistics.json``, which was measured on real lesion masks.
 """
@@ -132,6 +134,42 @@ def _bacterial_like(space: LungSpace, generator: Generator, severity: float) -> 
     return opacities
 
 
+def _bronchopneumonia(space: LungSpace, generator: Generator, severity: float) -> list[Opacity]:
+    sides = space.sides()
+    height = generator.uniform(-2.5, 1.0)
+    opacities = []
+    for _ in range(int(np.ceil(generator.uniform(1.0, 3.0) + 12.0 * severity * generator.random()))):
+        side = int(generator.choice(sides))
+        center = _place(space, side, generator, lambda d, h, b: np.exp(height * h + 0.5 * b) * (d > 3.0) + 1e-9)
+        spread = generator.uniform(6.0, 20.0)
+        for _ in range(int(generator.integers(10, 40))):
+            near = np.array(center) + generator.normal(0.0, spread, 3)
+            bud = _opacity(
+                generator,
+                (float(near[0]), float(near[1]), float(near[2])),
+                side,
+                generator.uniform(1.6, 4.2) * generator.uniform(0.8, 1.3, 3),
+                "patch",
+                generator.uniform(0.4, 0.75),
+                core=generator.choice([0.0, 0.8]),
+            )
+            opacities.append(replace(bud, edge=float(generator.uniform(0.8, 2.5))))
+        if generator.random() < 0.5:
+            opacities.append(
+                _opacity(
+                    generator,
+                    center,
+                    side,
+                    generator.uniform(5.0, 10.0 + 14.0 * severity) * generator.uniform(0.7, 1.4, 3),
+                    "patch",
+                    generator.uniform(0.35, 0.65),
+                    core=generator.uniform(0.5, 1.0),
+                    bronchograms=generator.random() < 0.6,
+                )
+            )
+    return opacities
+
+
 def _consolidation(space: LungSpace, generator: Generator, severity: float) -> list[Opacity]:
     """Consolidations that reach the chest wall, as dense as muscle, most of them among ground-glass elsewhere."""
     opacities = _covid_like(space, generator, severity) if generator.random() < 0.7 else []
@@ -233,5 +271,6 @@ PATTERNS: dict[str, Callable[[LungSpace, Generator, float], list[Opacity]]] = {
     "none": _none,
     "covid-like": _covid_like,
     "bacterial-like": _bacterial_like,
+    "bronchopneumonia": _bronchopneumonia,
     "consolidation": _consolidation,
 }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from covid_bert.errors import InputError, ParameterError
 from covid_bert.lungs.mask import LEFT_LUNG, LungMask
-from covid_bert.synthesis import distractors
+from covid_bert.synthesis import distractors, scanner
 from covid_bert.synthesis.distractors import IGNORE, Canvas
 from covid_bert.synthesis.opacities import plant
 from covid_bert.synthesis.patterns import PATTERNS, draw_opacities
+from covid_bert.synthesis.scanner import Scan
 from covid_bert.synthesis.space import LungSpace
 from covid_bert.volumes.volume import Unit, Volume
+
+Changed = TypeVar("Changed", Canvas, Scan)
 
 # The lung itself, before what the scanner does to the picture of it; each with its chance.
 TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
@@ -29,12 +32,16 @@ TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] =
     "contrast": (0.15, distractors.contrast),
     "bowel gas": (0.12, distractors.bowel_gas),
 }
-AFTERWARDS: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
+# Over the lesions.
+FLUID: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
     "effusion": (0.1, distractors.effusion),
-    "motion": (0.2, distractors.motion),
-    "soft kernel": (0.3, distractors.blur),
-    "sharp kernel": (0.25, distractors.sharpen),
-    "noise": (0.4, distractors.noise),
+}
+# In the whole picture, not in the lungs alone.
+SCANNER: dict[str, tuple[float, Callable[[Scan, np.random.Generator], None]]] = {
+    "motion": (0.2, scanner.motion),
+    "soft kernel": (0.3, scanner.blur),
+    "sharp kernel": (0.25, scanner.sharpen),
+    "noise": (0.4, scanner.noise),
 }
 
 
@@ -164,14 +171,14 @@ def plant_lesions(
     before, lesions, after = (np.random.default_rng([seed, stream]) for stream in range(3))
     added = _add(canvas, TISSUE, before) if with_distractors else []
     opacities = draw_opacities(pattern, space, lesions, severity)
-    ignored = canvas.labels == IGNORE
-    canvas.labels[ignored] = 0
-    for opacity in opacities:
-        plant(canvas.image, canvas.labels, space, opacity, canvas.parenchyma)
-    canvas.labels[ignored] = IGNORE
-    added += _add(canvas, AFTERWARDS, after) if with_distractors else []
-    result = np.array(hounsfield, dtype=np.int16)
-    result[space.box] = np.clip(np.rint(canvas.image), -1024, 3071).astype(np.int16)
+    planted = plant(canvas.image, space, opacities, canvas.parenchyma)
+    canvas.labels = np.where(canvas.labels == IGNORE, canvas.labels, planted)
+    added += _add(canvas, FLUID, after) if with_distractors else []
+    picture = hounsfield.astype(np.float32)
+    picture[space.box] = canvas.image
+    scan = Scan(picture, spacing)
+    added += _add(scan, SCANNER, after) if with_distractors else []
+    result = np.clip(np.rint(scan.image), -1024, 3071).astype(np.int16)
     new_lungs, labels = lungs.copy(), np.zeros(lungs.shape, np.uint8)
     new_lungs[space.box], labels[space.box] = canvas.lungs, canvas.labels
     recipe = {
@@ -190,8 +197,8 @@ def _parenchyma(image: npt.NDArray[np.float32], lungs: npt.NDArray[np.uint8]) ->
 
 
 def _add(
-    canvas: Canvas,
-    choices: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]],
+    changed: Changed,
+    choices: dict[str, tuple[float, Callable[[Changed, np.random.Generator], None]]],
     generator: np.random.Generator,
 ) -> list[str]:
     added = []
@@ -199,6 +206,6 @@ def _add(
         # One draw and one stream for each, so that a change of one leaves the others as they are.
         own = np.random.default_rng(generator.integers(2**31))
         if own.random() < chance:
-            apply(canvas, own)
+            apply(changed, own)
             added.append(name)
     return added

@@ -85,6 +85,8 @@ SOURCES = (
         ("lidc_idri/LIDC-IDRI-0002_ct.nii.gz",),
         "CC BY 3.0",
         "TCIA LIDC-IDRI, doi 10.7937/K9/TCIA.2015.LO9QL9SX",
+        # A patch of ground-glass in the left upper lung.
+        ignore=(((86, 100), (152, 192), (150, 195)),),
     ),
     Source(
         "elastix-baseline",
@@ -164,7 +166,7 @@ def load_material(
     if not found:
         raise NotFoundError(
             "There is no training material in these folders.",
-            "Give the folder sample-data of the project, and folders with the studies that docs/model-card.md names.",
+            "Give the folder sample-data of the project, and folders with the studies that docs/synthesis.md names.",
         )
     return found + [_phantom(seed) for seed in PHANTOM_SEEDS]
 

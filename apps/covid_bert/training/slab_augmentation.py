@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD
 
 FloatArray = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
+# Of a mask that takes in the hilum, whose vessels reach into the lungs.
+HILUM_CHANCE = 0.4
+HILUM_PIXELS = (2, 8)
 # The largest share of a border that another field of view leaves out.
 LARGEST_CUT = 0.35
 
@@ -82,6 +85,18 @@ def cut_off(image: Tensor, labels: Tensor, generator: np.random.Generator) -> No
         start = 0 if generator.random() < 0.5 else length - count
         image.narrow(int(axis), start, count).fill_(AIR_HOUNSFIELD)
         labels.narrow(int(axis), start, count).fill_(0)
+
+
+def generous(mask: Tensor, generator: np.random.Generator) -> Tensor:
+    """Change a lung mask, float32 (1, rows, columns), as methods differ: by a pixel, or with the hilum in it."""
+    if generator.random() < HILUM_CHANCE:
+        radius = int(generator.integers(*HILUM_PIXELS))
+        mask = -_grown(-_grown(mask, radius), radius)
+    return _grown(mask, 1) if generator.random() < 0.3 else mask
+
+
+def _grown(mask: Tensor, pixels: int) -> Tensor:
+    return max_pool2d(mask[None], 2 * pixels + 1, 1, pixels)[0]
 
 
 def another_scanner(hounsfield: FloatArray, generator: np.random.Generator) -> FloatArray:

@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 from torch.utils.data import IterableDataset
 
 from covid_bert.segmentation.inference import input_channels, scale
 from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD, WorkingGrid
 from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.training.material import Material
-from covid_bert.training.slab_augmentation import another_scanner, cut_off, resample, sampling_matrix
+from covid_bert.training.slab_augmentation import another_scanner, cut_off, generous, resample, sampling_matrix
 
 FloatArray = npt.NDArray[np.float32]
 Chances = tuple[tuple[str, float], ...]
@@ -243,9 +242,7 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         extra = None
         if task.sees_lungs:
             mask = resample(torch.from_numpy((lungs > 0).astype(np.float32))[None], matrix, task.crop, "bilinear", 0)
-            grow = int(generator.choice([0, 0, 1, 2]))
-            if grow:
-                mask = max_pool2d(mask[None], 2 * grow + 1, 1, grow)[0]
+            mask = generous(mask, generator)
             # What a generous mask takes in is no lesion; further off, nothing is asked.
             labels = labels.where(labels != _BESIDE, IGNORE * (mask[0] < 0.5).float())
             extra = np.zeros_like(planes)

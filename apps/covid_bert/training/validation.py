@@ -82,5 +82,6 @@ def _predicted(module: nn.Module, study: SlabStudy, task: SlabTask) -> tuple[np.
     extra = np.pad(lungs.astype(np.float32), padding) if task.sees_lungs else None
     found = 1.0 - predict(module, planes, context=task.context, extra=extra)[0, :, :rows, :columns]
     if task.target == "lungs":
-        return found, lungs, np.ones_like(lungs)
+        # Fluid beside the lung is neither.
+        return found, lungs, lungs | (study.lesions != IGNORE)
     return found, (study.lesions == 1) | (study.lesions == 2), lungs & (study.lesions != IGNORE)
