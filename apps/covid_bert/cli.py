@@ -67,6 +67,7 @@ class PatternName(str, Enum):
     NONE = "none"
     COVID_LIKE = "covid-like"
     BACTERIAL_LIKE = "bacterial-like"
+    BRONCHOPNEUMONIA = "bronchopneumonia"
     CONSOLIDATION = "consolidation"
 
 

@@ -62,12 +62,13 @@ def test_a_ramp_stays_a_ramp(spacing, shape) -> None:
         np.testing.assert_allclose(round_trip(grid, ramp)[inside], ramp[inside], rtol=0, atol=0.06)
 
 
-def test_slabs_cover_the_volume_once() -> None:
+def test_slabs_cover_the_volume_once(monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.segmentation.working_grid._CHUNK", 3)
     for slices, step in itertools.product(range(1, 12), (0.5, 0.67, 0.9999, 1.0, 2.0, 3.0)):
         grid = WorkingGrid.of((slices, 20, 20), (step, 1.0, 1.0), pixel=2.0, thickness=2.0)
         assert [index for first, last in grid.slabs for index in range(first, last)] == list(range(slices))
         assert grid.count == len(grid.slabs)
-        parts = [part for part, _ in grid.back(grid.forward(np.zeros(grid.shape, np.int16))[np.newaxis], chunk=3)]
+        parts = [part for part, _ in grid.back(grid.forward(np.zeros(grid.shape, np.int16))[np.newaxis])]
         assert [index for part in parts for index in range(part.start, part.stop)] == list(range(slices))
     assert WorkingGrid.of((10, 20, 20), (0.9999, 1, 1), pixel=2, thickness=2).slabs[0] == (0, 2)
     assert WorkingGrid.of((10, 20, 20), (0.67, 1, 1), pixel=2, thickness=2).slabs[-1] == (8, 10)
@@ -84,7 +85,6 @@ def test_planes_are_means_and_padded() -> None:
     np.testing.assert_allclose(planes[2, :33, :17], values[6, 4:37, 2:19])
     assert (planes[:, 33:] == -1024.0).all()
     assert (planes[:, :, 17:] == -1024.0).all()
-    np.testing.assert_array_equal(grid.forward(values, slice(1, 2)), planes[1:2])
     assert (grid.forward(values, fill=7.0)[:, 33:] == 7.0).all()
 
 

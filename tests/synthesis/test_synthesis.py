@@ -13,7 +13,10 @@ from covid_bert.lungs.mask import LungMask
 from covid_bert.phantom import make
 from covid_bert.synthesis import IGNORE, PATTERNS, plant_lesions, synthesize
 from covid_bert.synthesis.distractors import Canvas, bowel_gas
+from covid_bert.synthesis.opacities import plant
+from covid_bert.synthesis.scanner import Scan
 from covid_bert.synthesis.space import LungSpace
+from covid_bert.synthesis.study import FLUID, SCANNER, TISSUE
 from covid_bert.volumes.volume import Unit
 
 SHAPE, SPACING = (48, 96, 112), (5.0, 3.0, 3.0)
@@ -28,7 +31,7 @@ def made(phantom, **options):
     return synthesize(phantom.volume, phantom.lungs, **{"with_distractors": False, **options})
 
 
-@pytest.mark.parametrize("pattern", ["covid-like", "bacterial-like", "consolidation"])
+@pytest.mark.parametrize("pattern", ["covid-like", "bacterial-like", "bronchopneumonia", "consolidation"])
 def test_lesions_lie_in_the_lungs_and_raise_the_density(phantom, pattern) -> None:
     study = made(phantom, pattern=pattern, severity=0.8, seed=5)
     lesions = study.lesions > 0
@@ -165,8 +168,6 @@ def test_consolidation_reaches_the_chest_wall_and_is_as_dense_as_muscle(phantom)
 
 
 def test_every_distractor_is_drawn_sometimes_and_values_stay_in_range(phantom) -> None:
-    from covid_bert.synthesis.study import FLUID, SCANNER, TISSUE
-
     seen = set()
     for seed in range(80):
         study = synthesize(phantom.volume, phantom.lungs, pattern="none", seed=seed)
@@ -174,6 +175,46 @@ def test_every_distractor_is_drawn_sometimes_and_values_stay_in_range(phantom) -
         assert study.volume.array.min() >= -1024
         assert study.volume.array.max() <= 3071
     assert seen == set(TISSUE) | set(FLUID) | set(SCANNER)
+
+
+@pytest.mark.parametrize("name", sorted(SCANNER))
+def test_the_scanner_changes_the_whole_picture(phantom, name: str) -> None:
+    scan = Scan(phantom.volume.array.astype(np.float32), (5.0, 0.8, 0.8))
+    before = scan.image.copy()
+    SCANNER[name][1](scan, np.random.default_rng(3))
+    changed = np.abs(scan.image - before) > 0.01
+    tissue = (before > -200) & (phantom.lungs.array == 0)
+    slices = np.flatnonzero(changed.any(axis=(1, 2)))
+    assert len(slices) >= 4
+    for side in (np.s_[:, :, :20], np.s_[:, :, -20:], np.s_[:, :12], np.s_[:, -12:]):
+        assert (changed & tissue)[side].any(), side
+
+
+def test_two_opacities_of_ground_glass_on_each_other_are_labelled_by_their_density(phantom) -> None:
+    space = LungSpace.of(phantom.lungs.array, SPACING)
+    drawn = PATTERNS["covid-like"](space, np.random.default_rng(4), 1.0)[0]
+    glass = replace(
+        drawn, shape="patch", radii=(20.0, 20.0, 20.0), fill=0.42, core=0.0, septa=0.0, filling=40.0, irregularity=0.0
+    )
+
+    def labels(count: int) -> np.ndarray:
+        image = np.full(space.lungs.shape, -860.0, np.float32)
+        return plant(image, space, [glass] * count, -860.0)
+
+    assert set(np.unique(labels(1))) == {0, 1}
+    # -860 HU becomes -482 HU by one, -263 HU by two.
+    assert set(np.unique(labels(2))) >= {0, 2}
+    assert ((labels(2) > 0) == (labels(1) > 0)).all()
+
+
+def test_bronchopneumonia_is_many_small_lesions(phantom) -> None:
+    space = LungSpace.of(phantom.lungs.array, SPACING)
+    for seed in range(5):
+        drawn = PATTERNS["bronchopneumonia"](space, np.random.default_rng(seed), 0.6)
+        small = [opacity for opacity in drawn if max(opacity.radii) < 6.0]
+        assert len(small) >= 10
+        assert len(small) > 0.8 * len(drawn)
+        assert max(max(opacity.radii) for opacity in drawn) < 30.0
 
 
 def test_the_recipe_is_json(phantom) -> None:

@@ -137,6 +137,11 @@ def test_studies_are_kept_and_only_missing_ones_are_made(material, tmp_path, mon
         assert one.recipe == other.recipe
         assert np.array_equal(one.channels, other.channels)
         assert np.array_equal(one.lesion_share, other.lesion_share)
+    # Studies of another version of the generator are made again.
+    with monkeypatch.context() as patch:
+        patch.setattr("covid_bert.training.studies.generator_digest", lambda: "another")
+        make_studies([material], folder, evidence, count=3, seed=1, workers=0)
+    assert len(list(calls.iterdir())) == 7
     # Another seed is another set of studies, whatever lies in the folder.
     make_studies([material], folder, evidence, count=1, seed=2, workers=0)
     assert load_study(folder / "study-00000.npz").plan == plan_studies(["one"], 1, 2)[0]

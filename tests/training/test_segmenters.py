@@ -17,12 +17,12 @@ from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.phantom import make
 from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD
 from covid_bert.synthesis import IGNORE, PATTERNS
-from covid_bert.training import default_segmenters
+from covid_bert.training import default_segmenters, validation
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
 from covid_bert.training.material import Material, load_material
 from covid_bert.training.segmenter import Schedule, segmentation_loss, train_segmenter
-from covid_bert.training.slab_augmentation import cut_off
-from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial
+from covid_bert.training.slab_augmentation import cut_off, generous
+from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial, make_study
 from covid_bert.training.validation import validate_segmenter
 from covid_bert.weights.store import live
 
@@ -115,6 +115,44 @@ def test_what_a_widened_mask_takes_in_is_learned_as_no_lesion(materials) -> None
     ]
     # Only masses and fluid are left out.
     assert np.median(asked) == 0
+
+
+def test_some_masks_take_in_what_lies_between_the_lungs_and_none_loses_lung() -> None:
+    mask = torch.zeros(1, 40, 40)
+    mask[:, 8:32, 8:32] = 1.0
+    mask[:, 16:22, 26:32] = 0.0
+    generator = np.random.default_rng(0)
+    closed = [generous(mask, generator) for _ in range(40)]
+    assert all((found >= mask).all() for found in closed)
+    filled = [bool(found[0, 19, 28]) for found in closed]
+    assert 5 < sum(filled) < 25
+    # Closing alone does not reach beyond the outer border.
+    assert any(full and not found[0, 19, 33:].any() for full, found in zip(filled, closed, strict=True))
+
+
+def test_disease_that_is_there_already_is_not_learned_from(materials) -> None:
+    working = WorkingMaterial.of(materials[0], LESIONS.pixel, around_lungs=True)
+    working = replace(working, ignore=working.lungs == 1)
+    study = make_study(working, LESIONS, np.random.default_rng(2))
+    assert (study.lesions[study.lungs == 1] == IGNORE).all()
+    assert (study.lesions[study.lungs == 2] != IGNORE).any()
+
+
+def test_fluid_counts_neither_for_nor_against_the_lung_network(materials, monkeypatch) -> None:
+    monkeypatch.setattr(validation, "predict", lambda _module, planes, **_options: np.zeros((1, *planes.shape)))
+    study = make_study(
+        WorkingMaterial.of(materials[0], LUNGS.pixel, around_lungs=False), LUNGS, np.random.default_rng(2)
+    )
+    fluid = study.lungs == 0
+    fluid[:, ::2] = False
+    lesions = np.where(fluid, IGNORE, study.lesions)
+    probability, truth, valid = validation._predicted(
+        torch.nn.Identity(), replace(study, lesions=lesions.astype(np.uint8)), LUNGS
+    )
+    assert (probability == 1.0).all()
+    assert not valid[fluid].any()
+    assert valid[~fluid & (study.lesions != IGNORE)].all()
+    assert np.array_equal(truth, study.lungs > 0)
 
 
 def test_fluid_is_left_out_of_what_the_lung_network_learns(materials) -> None:

@@ -73,7 +73,7 @@ def synthesize(
     written = []
     for number in range(seed, seed + count):
         made = plant(volume, lungs, pattern=pattern, severity=severity, seed=number, with_distractors=with_distractors)
-        written.append(_write(made, out, f"{volume.identifier}.{pattern}.{number}"))
+        written.append(_write(made, out, f"{volume.identifier}.{pattern}.{severity:g}.{number}"))
         console.print(f"{written[-1].name}: {len(made.recipe['opacities'])} opacities", highlight=False)
     console.print(RESEARCH_USE_ONLY, style="dim")
     return written
@@ -92,7 +92,6 @@ def _study(study: str, seed: int, lungs_file: Path | None, lungs_method: str) ->
 def _write(made: SyntheticStudy, out: Path, stem: str) -> Path:
     volume = made.volume
     lesions = made.lesions.copy()
-    ignored = bool((lesions == IGNORE).any())
     files = {
         "ct": write_map(volume.array.astype("float32"), volume, out / f"{stem}.ct.nii.gz").name,
         "lungs": write_mask(made.lungs.array, volume, out / f"{stem}.lungs.nii.gz", names=LUNG_LABELS).name,
@@ -106,7 +105,7 @@ def _write(made: SyntheticStudy, out: Path, stem: str) -> Path:
         "synthetic": "The lesions in this study were planted by a program.",
         "software_version": __version__,
         "labels": {"lungs": LUNG_LABELS, "lesions": LESION_LABELS},
-        "has_mass_to_ignore": ignored,
+        "has_voxels_not_to_be_learned_from": bool((lesions == IGNORE).any()),
         "files": files,
         **made.recipe,
     }

@@ -24,7 +24,7 @@ from covid_bert.training.default_classifiers import (
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
 from covid_bert.training.installation import install_classifiers
 from covid_bert.training.lesion_evidence import LesionEvidence
-from covid_bert.training.material import Material, MaterialReport, load_material
+from covid_bert.training.material import Material, load_material
 from covid_bert.weights.location import home, weights_root
 from covid_bert.weights.store import live
 from covid_bert.weights.version_folder import InstalledWeights
@@ -41,7 +41,7 @@ def train_default(
     Parameters
     ----------
     folders
-        Where the training material lies: ``sample-data``, and folders with what docs/model-card.md names.
+        Where the training material lies: ``sample-data``, and folders with what docs/synthesis.md names.
     only
         One of `TARGETS`; all when None.
     seed
@@ -57,11 +57,12 @@ def train_default(
         What was made.
     """
     choose_device(device)
-    report = MaterialReport()
     console.print("Reading the training material", highlight=False)
-    materials = load_material(folders, report, lambda name: console.print(f"  {name}", highlight=False))
-    for name in report.missing:
-        console.print(f"[yellow]  not found, trained without: {name}[/yellow]", highlight=False)
+    materials = load_material(
+        folders,
+        lambda name: console.print(f"  {name}", highlight=False),
+        lambda name: console.print(f"[yellow]  not found, trained without: {name}[/yellow]", highlight=False),
+    )
     if only in {None, CLASSIFIERS}:
         check_persons(persons_with_both_lungs(materials), ClassifierTraining().folds)
     made = []

@@ -114,17 +114,13 @@ class WorkingGrid:
         rows, columns = ((last - first) for first, last in (self.rows, self.columns))
         return spacing[0] * slab, spacing[1] * rows / self.size[0], spacing[2] * columns / self.size[1]
 
-    def forward(
-        self, array: npt.NDArray[np.generic], slabs: slice | None = None, *, fill: float = AIR_HOUNSFIELD
-    ) -> FloatArray:
+    def forward(self, array: npt.NDArray[np.generic], *, fill: float = AIR_HOUNSFIELD) -> FloatArray:
         """Bring values from the volume's grid to working planes.
 
         Parameters
         ----------
         array
             Of the shape of the volume: HU, or a mask.
-        slabs
-            Slabs wanted; all when None.
         fill
             Value of the padding at the last rows and columns.
 
@@ -143,10 +139,9 @@ class WorkingGrid:
 
         if array.shape != self.shape:
             raise ParameterError("The array is not on the grid of the volume.", "Give an array of the volume's shape.")
-        wanted = self.slabs[slabs or slice(None)]
-        planes = np.full((len(wanted), *self.padded_size), fill, np.float32)
-        for start in range(0, len(wanted), _CHUNK):
-            part = wanted[start : start + _CHUNK]
+        planes = np.full((self.count, *self.padded_size), fill, np.float32)
+        for start in range(0, self.count, _CHUNK):
+            part = self.slabs[start : start + _CHUNK]
             means = np.stack(
                 [
                     array[first:last, slice(*self.rows), slice(*self.columns)].mean(axis=0, dtype=np.float32)
@@ -157,15 +152,13 @@ class WorkingGrid:
             planes[start : start + len(part), : self.size[0], : self.size[1]] = resized[0].numpy()
         return planes
 
-    def back(self, planes: FloatArray, *, chunk: int = _CHUNK) -> Iterator[tuple[slice, FloatArray]]:
+    def back(self, planes: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
         """Bring planes of one or more classes back to the slices of the volume.
 
         Parameters
         ----------
         planes
             float32 (classes, slabs, *padded_size), for instance probabilities.
-        chunk
-            Slices at a time.
 
         Yields
         ------
@@ -188,8 +181,8 @@ class WorkingGrid:
         size = self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
         inner = torch.from_numpy(planes)[:, :, : self.size[0], : self.size[1]]
         lower, upper, weight = (torch.from_numpy(part) for part in self._between_slabs())
-        for start in range(0, self.shape[0], chunk):
-            part = slice(start, min(start + chunk, self.shape[0]))
+        for start in range(0, self.shape[0], _CHUNK):
+            part = slice(start, min(start + _CHUNK, self.shape[0]))
             # Along the slices first: working planes are the smaller ones.
             values = torch.lerp(inner[:, lower[part]], inner[:, upper[part]], weight[part, None, None])
             if self.size != size:

@@ -6,7 +6,7 @@ Tumours in them are left out of training: by the masks that come with the studie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -124,16 +124,10 @@ class Material:
     spacing: tuple[float, float, float]
 
 
-@dataclass
-class MaterialReport:
-    """What was found and what was not."""
-
-    found: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-
 def load_material(
-    folders: Iterable[Path], report: MaterialReport | None = None, say: Callable[[str], None] | None = None
+    folders: Iterable[Path],
+    say: Callable[[str], None] = lambda _name: None,
+    on_missing: Callable[[str], None] = lambda _name: None,
 ) -> list[Material]:
     """Read all sources that lie in the given folders, segment their lungs, and add phantoms.
 
@@ -141,28 +135,25 @@ def load_material(
     ----------
     folders
         For instance ``sample-data`` and a folder with ``lidc_idri`` in it.
-    report
-        Filled with the names of what was found and what was not.
     say
         Told of each source.
+    on_missing
+        Told of each source that is not there.
 
     Raises
     ------
     NotFoundError
         If no source at all is there.
     """
-    report = report if report is not None else MaterialReport()
     places = [Path(folder) for folder in folders]
     found = []
     for source in SOURCES:
         path = _first(places, source.paths)
         if path is None:
-            report.missing.append(source.name)
+            on_missing(source.name)
             continue
-        if say is not None:
-            say(source.name)
+        say(source.name)
         found.append(_read(source, path, _first(places, source.tumour)))
-        report.found.append(source.name)
     if not found:
         raise NotFoundError(
             "There is no training material in these folders.",

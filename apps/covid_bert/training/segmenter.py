@@ -77,7 +77,7 @@ def segmentation_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return likelihood + (1 - dice.mean()) + (1 - any_dice)
 
 
-def _one_thread(_worker: int) -> None:
+def one_thread(_worker: int) -> None:
     """Leave the cores to the network."""
     threadpool_limits(1)
 
@@ -122,7 +122,7 @@ def train_segmenter(
     """
     working = [WorkingMaterial.of(material, task.pixel, around_lungs=task.sees_lungs) for material in materials]
     batches = SlabBatches(working, task, seed=seed, batch=schedule.batch)
-    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, worker_init_fn=_one_thread)
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, worker_init_fn=one_thread)
     module = module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(module.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
     started, total, count = time.monotonic(), 0.0, 0

@@ -5,10 +5,12 @@ Each study is made once and kept in a folder, so that a run that was cut short g
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from covid_bert import clips, synthesis
 from covid_bert.clips.sampling import slices_in_step, thinned
 from covid_bert.clips.stack import Channels, ClipStack
 from covid_bert.files import write_atomically
@@ -26,6 +29,7 @@ from covid_bert.networks.classifiers import CLASS_NAMES
 from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE, SMALL_STEP
 from covid_bert.systems.likeness import LARGEST_SLICE_STEP
+from covid_bert.training import slabs as slab_making
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import Chances, WorkingMaterial, into_slabs
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume
@@ -35,7 +39,7 @@ FINDING_PATTERN = "covid-like"
 COVID, OTHER = CLASS_NAMES.index("covid"), CLASS_NAMES.index("non-covid")
 SEVERITIES = (0.05, 1.0)
 # Chances of the generator's patterns; they sum to one.
-PATTERNS: Chances = (("covid-like", 0.5), ("bacterial-like", 0.22), ("none", 0.28))
+PATTERNS: Chances = (("covid-like", 0.5), ("bacterial-like", 0.16), ("bronchopneumonia", 0.08), ("none", 0.26))
 PIXEL_MILLIMETERS = 1.4
 
 
@@ -139,8 +143,10 @@ def make_classifier_study(
         severity=plan.severity,
         seed=plan.seed,
     )
+    labels = planted.lesions.copy()
+    labels[material.ignore] = IGNORE
     step = slices_in_step(material.spacing[0], plan.thickness)
-    slabs = into_slabs(planted.hounsfield, planted.lungs, planted.lesions, step)
+    slabs = into_slabs(planted.hounsfield, planted.lungs, labels, step)
     spacing = (material.spacing[0] * step, *material.spacing[1:])
     hounsfield = np.rint(slabs.hounsfield).astype(np.int16)
     lungs = LungMask(slabs.lungs, "given")
@@ -179,7 +185,8 @@ def make_studies(
     materials
         Real studies and phantoms.
     folder
-        Holds one file for each study. Give another one for another lesion network: it is not looked at.
+        Holds one file for each study; files that another version of the generator made are made again. Give another
+        folder for another lesion network: it is not looked at.
     lesion_probability
         Fills the channel of lesion evidence.
     count, seed
@@ -203,10 +210,27 @@ def make_studies(
     return [load_study(_path(folder, plan)) for plan in plans]
 
 
+@cache
+def generator_digest() -> str:
+    """SHA-256 of the code that makes a study of a plan."""
+    digest = hashlib.sha256()
+    for package in (synthesis, clips):
+        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(path.read_bytes())
+    for path in (Path(__file__), Path(slab_making.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def save_study(study: ClassifierStudy, path: Path) -> None:
     """Write one study, wholly or not at all."""
     content = io.BytesIO()
-    facts = {"plan": asdict(study.plan), "label": study.label, "recipe": study.recipe}
+    facts = {
+        "generator": generator_digest(),
+        "plan": asdict(study.plan),
+        "label": study.label,
+        "recipe": study.recipe,
+    }
     np.savez_compressed(
         content, channels=study.channels, lesion_share=study.lesion_share, facts=np.array(json.dumps(facts))
     )
@@ -253,12 +277,13 @@ def _path(folder: Path, plan: StudyPlan) -> Path:
 
 
 def _is_kept(folder: Path, plan: StudyPlan) -> bool:
-    """Whether the study of this very plan lies in the folder."""
+    """Whether the study of this very plan, made by this very code, lies in the folder."""
     path = _path(folder, plan)
     if not path.exists():
         return False
     with np.load(path, allow_pickle=False) as file:
-        return StudyPlan(**json.loads(str(file["facts"]))["plan"]) == plan
+        facts = json.loads(str(file["facts"]))
+    return facts.get("generator") == generator_digest() and StudyPlan(**facts["plan"]) == plan
 
 
 def _volume(hounsfield: npt.NDArray[np.int16], spacing: tuple[float, float, float]) -> Volume:

@@ -35,11 +35,6 @@ class Validation:
         """The threshold with the highest Dice; of equal ones the lowest."""
         return max(self.dice_by_threshold, key=lambda threshold: (self.dice_by_threshold[threshold], -threshold))
 
-    @property
-    def best_dice(self) -> float:
-        """Dice at `best_threshold`."""
-        return self.dice_by_threshold[self.best_threshold]
-
 
 def validate_segmenter(
     module: nn.Module, materials: list[Material], task: SlabTask, *, seed: int, studies: int
