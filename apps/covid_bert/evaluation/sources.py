@@ -83,7 +83,7 @@ def lidc(folder: Path) -> Iterator[Listed]:
     """LIDC-IDRI: two screening studies, one with TotalSegmentator's lobes."""
     for number, has_lobes, found in (
         ("0001", True, ""),
-        ("0002", False, "; slices 88 to 98 show a hazy patch of ground-glass, which training took for healthy lung"),
+        ("0002", False, "; slices 88 to 98 show a hazy patch of ground-glass, which is left out of training"),
     ):
         facts = StudyFacts(
             f"lidc_{number}", LIDC, f"{LIDC} {number}", Condition.NO_PNEUMONIA, condition_stated=False,

@@ -5,7 +5,7 @@ the lower and posterior parts, with crazy paving and growing consolidation (S. S
 M. Chung et al., Radiology 295:202-207, 2020). ``bacterial-like``: one lobe or a few segments, central or lobar,
 consolidated with air bronchograms, with small centrilobular opacities around. ``bronchopneumonia``: groups of small
 centrilobular nodules along the airways (tree-in-bud), with patches of consolidation where they meet (T. Franquet,
-Radiology 260:18-39, 2011). ``consolidation``: airless lung against
+Eur Respir J 18:196-208, 2001). ``consolidation``: airless lung against
 the chest wall, as either disease leaves it; it teaches the segmenters, and stands for no class. Densities are drawn
 from the ranges in ``lesion_statistics.json``, which was measured on real lesion masks.
 """
