@@ -84,7 +84,7 @@ RECIPES = {
         ),
         lesion_network.ARCHITECTURE,
         Role.LESIONS,
-        Schedule(steps=1600, batch=12),
+        Schedule(steps=2000, batch=12),
     ),
 }
 
