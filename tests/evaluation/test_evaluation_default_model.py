@@ -161,14 +161,14 @@ def test_training_lungs_do_not_speak_for_a_system_and_pneumonia_counts() -> None
 
 def test_pooled_slices_need_both_classes() -> None:
     slices = SliceRow(
-        count=3, infected=0, flagged=0, flag_share=0.01, auc=None, density_auc=None, sensitivity=None, specificity=None,
-        labels=[False] * 4,
+        count=3, infected=0, flagged=0, flag_share=0.01, auc=None, share_auc=None, density_auc=None,
+        sensitivity=None, specificity=None, labels=[False] * 4,
     )  # fmt: skip
-    lesions = LesionRow(share=0.0, share_by_slice=[0.0, 0.0, None, 0.0], slices=slices)
+    lesions = LesionRow(share=0.0, area_by_slice=[0.0, 0.0, None, 0.0], slices=slices)
     rows = [study("well", Condition.NO_PNEUMONIA, lesions=lesions, spacing_mm=[5.0, 1.0, 1.0])]
     assert "slice_auc" not in {item.key for item in summary.findings(rows)}
     ill = lesions.model_copy(
-        update={"slices": slices.model_copy(update={"labels": [True] * 4}), "share_by_slice": [0.2, 0.1, 0.0, 0.3]}
+        update={"slices": slices.model_copy(update={"labels": [True] * 4}), "area_by_slice": [0.2, 0.1, 0.0, 0.3]}
     )
     rows.append(study("ill", Condition.COVID_19, lesions=ill, spacing_mm=[5.0, 1.0, 1.0]))
     found = {item.key: item for item in summary.findings(rows)}["slice_auc"]

@@ -11,7 +11,7 @@ from covid_bert.evaluation import study_measurement
 from covid_bert.evaluation.classification_measurement import NO_CALIBRATION, OTHER_CALIBRATION, why_no_probability
 from covid_bert.evaluation.estimates import wilson
 from covid_bert.evaluation.probes import BLANK_HOUNSFIELD, blank_lungs, image_descriptor, source_accuracy, source_test
-from covid_bert.evaluation.slices import dense_share, slice_row
+from covid_bert.evaluation.slices import dense_share, lung_area, slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.evaluation.study_measurement import measure_study
 from covid_bert.lesions import measure_lesions
@@ -50,6 +50,24 @@ def test_slices_are_told_by_their_lesion_share(ill) -> None:
     assert row.sensitivity.lower < row.specificity.lower < 0.6
     upside_down = slice_row(ill.volume, ill.lungs, share, infected_labels()[::-1])
     assert upside_down.auc.value < 0.5
+
+
+def test_slices_are_ordered_by_area_not_by_share(ill) -> None:
+    labels = ill.lungs.array.copy()
+    held = np.flatnonzero(labels.any(axis=(1, 2)))
+    few, many = held[: len(held) // 2], held[len(held) // 2 :]
+    labels[few, : SHAPE[1] // 2] = 0
+    lungs = LungMask(labels, "given")
+    lung = lung_area(ill.volume, lungs)
+    voxels = (labels[many[0]] > 0).sum()
+    assert lung[many[0]] == pytest.approx(voxels * ill.volume.spacing[1] * ill.volume.spacing[2] / 100)
+    assert 0 < lung[few[0]] < 0.7 * lung[many[0]]
+    # A large share of little lung, and a larger area of much lung.
+    share = np.full(SHAPE[0], np.nan)
+    share[few], share[many] = 2.0 / lung[few], 2.2 / lung[many]
+    row = slice_row(ill.volume, lungs, share, np.isin(np.arange(SHAPE[0]), many))
+    assert row.auc.value == 1.0
+    assert row.share_auc.value == 0.0
 
 
 def test_slices_of_a_healthy_study_have_a_specificity_only(ill) -> None:

@@ -165,6 +165,7 @@ def slices_table(rows: Sequence[StudyRow]) -> str:
                     row.name,
                     f"{found.infected} of {found.count}",
                     with_interval(found.auc),
+                    with_interval(found.share_auc),
                     with_interval(found.density_auc),
                     str(found.flagged),
                     with_interval(found.sensitivity),
@@ -172,8 +173,12 @@ def slices_table(rows: Sequence[StudyRow]) -> str:
                 )
             )
     return table(
-        ("study", "infected slices", "AUC", "AUC without a network", "flagged", "sensitivity", "specificity"), lines
-    )
+        (
+            "study", "infected slices", "AUC by area", "by share", "without a network", "flagged", "sensitivity",
+            "specificity",
+        ),
+        lines,
+    )  # fmt: skip
 
 
 def classification_table(rows: Sequence[StudyRow]) -> str:

@@ -65,20 +65,20 @@ def pooled_slices_finding(rows: Sequence[StudyRow]) -> Finding | None:
         if row.lesions is None or row.lesions.slices is None or row.spacing_mm is None:
             continue
         held = [
-            (share, label)
-            for share, label in zip(row.lesions.share_by_slice, row.lesions.slices.labels, strict=True)
-            if share is not None
+            (area, label)
+            for area, label in zip(row.lesions.area_by_slice, row.lesions.slices.labels, strict=True)
+            if area is not None
         ]
         length = max(1, round(BLOCK_MILLIMETERS / row.spacing_mm[0]))
         blocks += [block + len(scores) for block in neighbouring_blocks(len(held), length)]
-        scores += [share for share, _ in held]
+        scores += [area for area, _ in held]
         labels += [label for _, label in held]
         studies += 1
     estimate = auc_estimate(scores, labels, blocks) if scores else None
     if estimate is None:
         return None
     statement = (
-        "AUC of infected slices by their lesion share, slices of all studies with labels together (the interval is "
+        "AUC of infected slices by their area of lesion, slices of all studies with labels together (the interval is "
         "that of other slices of these patients; it does not speak of other patients)"
     )
     return Finding(key="slice_auc", statement=statement, estimate=estimate, studies=studies, unit="blocks of slices")

@@ -41,15 +41,18 @@ class LungRow(_Frozen):
 
 
 class SliceRow(_Frozen):
-    """Which slices are infected, told by the share of their lung that is marked as lesion."""
+    """Which slices are infected, told by what is marked as lesion in them."""
 
     count: int = Field(description="Slices that hold lung.")
     infected: int = Field(description="Of these, with an infection by the labels.")
     flagged: int = Field(description="Of these, with a share of at least `flag_share`.")
     flag_share: float
-    auc: Estimate | None = Field(description="Null where a class is missing. Interval over blocks of 20 mm.")
+    auc: Estimate | None = Field(
+        description="By the area of lesion. Null where a class is missing. Interval over blocks of 20 mm."
+    )
+    share_auc: Estimate | None = Field(description="By the share of the slice's lung that is lesion.")
     density_auc: Estimate | None = Field(
-        description="The same for a score without a network: the share of the slice's lung denser than -700 HU."
+        description="The same for a score without a network: the area of the slice's lung denser than -700 HU."
     )
     sensitivity: Estimate | None = Field(
         description="Of `flag_share`; Wilson's interval, with each block of 20 mm as one trial."
@@ -68,6 +71,7 @@ class LesionRow(_Frozen):
     lower_share: float | None = None
     peripheral_share: float | None = None
     share_by_slice: list[float | None] = Field(default=[], description="Foot to head; null in slices without lung.")
+    area_by_slice: list[float | None] = Field(default=[], description="In cm2; foot to head; null as in the share.")
     true_share: float | None = Field(default=None, description="Drawn lesions by drawn lungs.")
     dice: float | None = Field(default=None, description="Of any lesion, with the lesions drawn by others.")
     ground_glass_dice: float | None = None

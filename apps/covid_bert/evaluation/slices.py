@@ -22,7 +22,9 @@ _DENSE_HOUNSFIELD = -700.0
 def slice_row(
     volume: Volume, lungs: LungMask, lesion_share: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]
 ) -> SliceRow:
-    """Compare the lesion share of each slice with its label.
+    """Compare the lesions of each slice with its label.
+
+    Slices are ordered by the area that is marked in them, and flagged by its share of their lung.
 
     Parameters
     ----------
@@ -46,17 +48,24 @@ def slice_row(
     share, infected = lesion_share[held], labels[held]
     blocks = neighbouring_blocks(held.size, max(1, round(BLOCK_MILLIMETERS / volume.spacing[0])))
     flagged = share >= FLAG_SHARE
+    lung = lung_area(volume, lungs)[held]
     return SliceRow(
         count=int(held.size),
         infected=int(np.count_nonzero(infected)),
         flagged=int(np.count_nonzero(flagged)),
         flag_share=FLAG_SHARE,
-        auc=auc_estimate(share, infected, blocks),
-        density_auc=auc_estimate(dense_share(volume, lungs)[held], infected, blocks),
+        auc=auc_estimate(share * lung, infected, blocks),
+        share_auc=auc_estimate(share, infected, blocks),
+        density_auc=auc_estimate(dense_share(volume, lungs)[held] * lung, infected, blocks),
         sensitivity=_rate(flagged, infected, blocks),
         specificity=_rate(~flagged, ~infected, blocks),
         labels=[bool(label) for label in labels],
     )
+
+
+def lung_area(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
+    """Area of lung in each slice in cm2, float64 (slices)."""
+    return (lungs.array > 0).sum((1, 2)) * (volume.spacing[1] * volume.spacing[2] / 100.0)
 
 
 def dense_share(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:

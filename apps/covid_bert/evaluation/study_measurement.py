@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from covid_bert.evaluation.classification_measurement import SegmentedVolume, classification_row
 from covid_bert.evaluation.metrics import dice, mean_surface_distance, pointing_game, share_inside
 from covid_bert.evaluation.probes import blank_lungs, image_descriptor
 from covid_bert.evaluation.recording import attempted, recorded
 from covid_bert.evaluation.results import LesionRow, LungRow, StudyRow
-from covid_bert.evaluation.slices import slice_row
+from covid_bert.evaluation.slices import lung_area, slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.lesions import CONSOLIDATION, GROUND_GLASS, LesionMask, measure_lesions, require_lesions
 from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, LungMask, measure_lungs, segment_lungs
@@ -150,7 +151,8 @@ def _lesions(study: ExternalStudy, lungs: LungMask, failures: list[str]) -> tupl
             "count": found.count,
             "lower_share": found.lower_share,
             "peripheral_share": found.peripheral_share,
-            "share_by_slice": [None if np.isnan(share) else round(float(share), 5) for share in found.share_by_slice],
+            "share_by_slice": _rounded(found.share_by_slice, 5),
+            "area_by_slice": _rounded(found.share_by_slice * lung_area(study.volume, lungs), 4),
         }
         if study.slice_labels is not None:
             with attempted("slices", failures):
@@ -159,6 +161,10 @@ def _lesions(study: ExternalStudy, lungs: LungMask, failures: list[str]) -> tupl
         with attempted("comparison of the lesions", failures):
             record |= _against_truth(study, lesions)
     return LesionRow(**record), lesions
+
+
+def _rounded(values: npt.NDArray[np.float64], digits: int) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), digits) for value in values]
 
 
 def _blanked(volume: Volume, lungs: LungMask, *, with_lesions: bool) -> tuple[SegmentedVolume, float | None]:
