@@ -10,10 +10,14 @@ import pytest
 import torch
 from chest_models import Chest, make_volume
 
-from covid_bert.errors import CancelledError, InputError, MissingProgramError, WeightsError
+from covid_bert.errors import CancelledError, InputError, MissingProgramError, ParameterError, WeightsError
 from covid_bert.lungs import segment_lungs
 from covid_bert.progress import Progress
 from covid_bert.volumes.volume import Unit, Volume
+from covid_bert.weights.installing import add_version
+from covid_bert.weights.manifest import Provenance
+from covid_bert.weights.registry import Role
+from covid_bert.weights.store import InstalledWeights, publish
 from needed import require_module
 
 
@@ -36,17 +40,18 @@ def _always(label: int) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize(("suffix", "label"), [(".pth", 1), (".safetensors", 2)])
-def test_labels_and_geometry(volume: Volume, tmp_path: Path, suffix: str, label: int) -> None:
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        torch.save(_always(label), path)
-    else:
-        from safetensors.torch import save_file
+def _install(state: dict[str, torch.Tensor]) -> InstalledWeights:
+    provenance = Provenance(architecture="lungmask-r231", role=Role.LUNGS, trained_on="nothing")
+    return publish("lungmask-r231", add_version("lungmask-r231", state, provenance).version)
 
-        save_file(_always(label), path)
-    lungs = segment_lungs(volume, "r231", weights_path=path)
+
+@pytest.mark.parametrize("label", [1, 2])
+def test_labels_and_geometry(volume: Volume, label: int) -> None:
+    weights = _install(_always(label))
+    lungs = segment_lungs(volume, "r231")
     assert lungs.method == "r231"
+    assert lungs.weights is not None
+    assert (lungs.weights.name, lungs.weights.sha256) == ("lungmask-r231", weights.sha256)
     assert lungs.array.shape == volume.shape
     assert set(np.unique(lungs.array)) == {0, label}
     # lungmask crops each slice to the body: the corners stay empty, the middle does not.
@@ -67,9 +72,10 @@ def test_same_mask_as_the_package_itself(volume: Volume, tmp_path: Path) -> None
     network.last.bias.data -= logits.mean(dim=(0, 2, 3))
     path = tmp_path / "random.pth"
     torch.save(network.state_dict(), path)
+    _install(network.state_dict())
     seen: list[float] = []
     progress = Progress(lambda _stage, fraction: seen.append(fraction))
-    lungs = segment_lungs(volume, "r231", progress, weights_path=path)
+    lungs = segment_lungs(volume, "r231", progress, device="cpu")
     expected = lungmask.LMInferer(modelpath=str(path), force_cpu=True, tqdm_disable=True).apply(volume.array.copy())
     np.testing.assert_array_equal(lungs.array, expected)
     assert set(np.unique(lungs.array)) == {0, 1, 2}
@@ -77,46 +83,48 @@ def test_same_mask_as_the_package_itself(volume: Volume, tmp_path: Path) -> None
     assert seen[-1] == 1.0
 
 
-def test_cancel(volume: Volume, tmp_path: Path) -> None:
+def test_cancel(volume: Volume) -> None:
     progress = Progress()
     progress.cancel()
     with pytest.raises(CancelledError):
-        segment_lungs(volume, "r231", progress, weights_path=tmp_path / "none.pth")
+        segment_lungs(volume, "r231", progress)
 
 
-def test_missing_weights(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights(volume: Volume) -> None:
     require_module("lungmask", "pip install 'covid-bert[lungmask]'")
-    with pytest.raises(WeightsError) as given:
-        segment_lungs(volume, "r231", weights_path=tmp_path / "none.pth")
-    assert "covid-bert weights fetch lungmask-r231" in given.value.hint
-    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match="not installed"):
+    with pytest.raises(WeightsError, match="not installed") as caught:
         segment_lungs(volume, "r231")
+    assert "covid-bert weights fetch lungmask-r231" in caught.value.hint
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 broken"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_damaged_weights(volume: Volume, tmp_path: Path, content: bytes, suffix: str) -> None:
-    require_module("lungmask", "pip install 'covid-bert[lungmask]'")
-    path = tmp_path / f"damaged{suffix}"
+def test_damaged_weights(volume: Volume, tmp_path: Path) -> None:
+    path = _install(_always(1)).path
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
-        segment_lungs(volume, "r231", weights_path=path)
+        segment_lungs(volume, "r231")
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_weights_of_another_network(volume: Volume, tmp_path: Path) -> None:
+def test_weights_of_another_network(volume: Volume) -> None:
     require_module("lungmask", "pip install 'covid-bert[lungmask]'")
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="does not fit"):
-        segment_lungs(volume, "r231", weights_path=tmp_path / "other.pth")
+    _install({"weight": torch.zeros(3)})
+    with pytest.raises(WeightsError):
+        segment_lungs(volume, "r231")
 
 
-def test_package_missing(volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_refused(volume: Volume) -> None:
+    _install(_always(1))
+    with pytest.raises(ParameterError):
+        segment_lungs(volume, "r231", device="cuda:99")
+
+
+def test_package_missing(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lungmask", None)
     monkeypatch.setitem(sys.modules, "lungmask.resunet", None)
     with pytest.raises(MissingProgramError, match="lungmask"):
-        segment_lungs(volume, "r231", weights_path=tmp_path / "none.pth")
+        segment_lungs(volume, "r231")
 
 
 def test_gray_levels_are_refused() -> None:

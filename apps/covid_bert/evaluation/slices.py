@@ -9,7 +9,7 @@ from covid_bert.errors import ParameterError
 from covid_bert.evaluation.estimates import Estimate, IndexArray, neighbouring_blocks, wilson_of_share
 from covid_bert.evaluation.metrics import auc_estimate
 from covid_bert.evaluation.results import SliceRow
-from covid_bert.lungs.mask import LungMask
+from covid_bert.lungs import LungMask, lung_area
 from covid_bert.volumes import Volume
 
 # Neighbouring slices show the same lesion: the bootstrap draws blocks of this height.
@@ -48,7 +48,7 @@ def slice_row(
     share, infected = lesion_share[held], labels[held]
     blocks = neighbouring_blocks(held.size, max(1, round(BLOCK_MILLIMETERS / volume.spacing[0])))
     flagged = share >= FLAG_SHARE
-    lung = lung_area(volume, lungs)[held]
+    lung = lung_area(lungs, volume.spacing)[held]
     return SliceRow(
         count=int(held.size),
         infected=int(np.count_nonzero(infected)),
@@ -61,11 +61,6 @@ def slice_row(
         specificity=_rate(~flagged, ~infected, blocks),
         labels=[bool(label) for label in labels],
     )
-
-
-def lung_area(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
-    """Area of lung in each slice in cm2, float64 (slices)."""
-    return (lungs.array > 0).sum((1, 2)) * (volume.spacing[1] * volume.spacing[2] / 100.0)
 
 
 def dense_share(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:

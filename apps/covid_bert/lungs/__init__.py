@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from covid_bert.errors import ParameterError, WeightsError
 from covid_bert.lungs import gray_level, morphological, r231, unet
@@ -52,7 +51,6 @@ def segment_lungs(
     method: str = "auto",
     progress: Progress | None = None,
     *,
-    weights_path: Path | None = None,
     device: str = "auto",
 ) -> LungMask:
     """Segment the right and the left lung of a chest CT.
@@ -69,10 +67,8 @@ def segment_lungs(
         ``r231``: by the U-Net of the optional package lungmask; HU only.
     progress
         Told the finished fraction of the stage ``lungs``; may cancel.
-    weights_path
-        Weights for ``r231`` instead of the installed ones.
     device
-        For ``unet``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        For the networks: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns
     -------
@@ -95,7 +91,7 @@ def segment_lungs(
     if method not in METHOD_CHOICES:
         raise ParameterError(f"There is no lung method '{method}'.", f"Choose one of {', '.join(METHOD_CHOICES)}.")
     if method == "r231":
-        return r231.segment(volume, weights_path, progress)
+        return r231.segment(volume, progress, device)
     segmenter, notes = _default_segmenter(volume, device) if method == "auto" else (None, ())
     if method == "unet" or segmenter is not None:
         lungs = unet.segment(volume, progress, segmenter=segmenter, device=device)

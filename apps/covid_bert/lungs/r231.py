@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import pickle
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +20,13 @@ from covid_bert.lungs.mask import LUNG_LABELS, LungMask
 from covid_bert.lungs.plausibility import no_lungs
 from covid_bert.progress import Progress
 from covid_bert.volumes.volume import Unit, Volume
+from covid_bert.weights.layouts import LUNGMASK_R231
+from covid_bert.weights.store import live, load_into
 
 if TYPE_CHECKING:
     import torch
+
+    from covid_bert.weights.identity import WeightsIdentity
 
 METHOD = "r231"
 STAGE = "lungs"
@@ -36,21 +38,17 @@ _BATCH = 8
 _SMALLEST_LUNG_SHARE = 0.0005  # of all voxels
 
 
-def segment(
-    volume: Volume, weights_path: Path | None = None, progress: Progress | None = None, device: str = "cpu"
-) -> LungMask:
-    """Segment right and left lung.
+def segment(volume: Volume, progress: Progress | None = None, device: str = "auto") -> LungMask:
+    """Segment right and left lung with the installed weights; nothing is downloaded.
 
     Parameters
     ----------
     volume
         In HU.
-    weights_path
-        A state dict of R231, ``.pth`` or ``.safetensors``; by default the installed one. Nothing is downloaded.
     progress
         Told the finished fraction; may cancel between batches of slices.
     device
-        Torch device for the network.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
     ------
@@ -69,7 +67,10 @@ def segment(
         raise InputError("R231 needs Hounsfield units.", "Choose the lung method 'morphological' for slice images.")
     progress = progress or Progress()
     progress.update(STAGE, 0.0)
-    network = _network(weights_path or _installed_weights()).to(device)
+    from covid_bert.networks.devices import choose_device
+
+    chosen = choose_device(device)
+    network, identity = _network(chosen)
     utils = _lungmask("utils")
     labels = np.empty((volume.shape[0], _INPUT_SIDE, _INPUT_SIDE), np.uint8)
     boxes: list[Any] = []
@@ -77,7 +78,7 @@ def segment(
         progress.update(STAGE, 0.9 * start / volume.shape[0])
         batch = slice(start, min(start + _BATCH, volume.shape[0]))
         inputs, cropped = utils.preprocess(np.asarray(volume.array[batch]), resolution=[_INPUT_SIDE, _INPUT_SIDE])
-        labels[batch] = _predict(network, inputs, device)
+        labels[batch] = _predict(network, inputs, chosen)
         boxes.extend(cropped)
     progress.update(STAGE, 0.9)
     labels = utils.postprocessing(labels, disable_tqdm=True)
@@ -87,7 +88,7 @@ def segment(
     if np.count_nonzero(mask) < _SMALLEST_LUNG_SHARE * mask.size:
         raise no_lungs()
     progress.update(STAGE, 1.0)
-    return LungMask(mask, METHOD)
+    return LungMask(mask, METHOD, weights=identity)
 
 
 def _lungmask(name: str) -> Any:
@@ -104,7 +105,7 @@ def _lungmask(name: str) -> Any:
     return module
 
 
-def _predict(network: torch.nn.Module, inputs: npt.NDArray[np.generic], device: str) -> npt.NDArray[np.uint8]:
+def _predict(network: torch.nn.Module, inputs: npt.NDArray[np.generic], device: torch.device) -> npt.NDArray[np.uint8]:
     import torch
 
     # lungmask's own scaling: [-1024, 600] HU to [0, 1].
@@ -114,37 +115,12 @@ def _predict(network: torch.nn.Module, inputs: npt.NDArray[np.generic], device: 
         return network(batch).argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
-def _network(weights_path: Path) -> torch.nn.Module:
+def _network(device: torch.device) -> tuple[torch.nn.Module, WeightsIdentity]:
     network = _lungmask("resunet").UNet(
         n_classes=_CLASSES, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False
     )
-    try:
-        network.load_state_dict(_state_dict(weights_path))
-    except (RuntimeError, TypeError) as error:
-        raise WeightsError(f"'{weights_path.name}' does not fit the network R231.", _HINT) from error
-    return network.eval()
-
-
-def _state_dict(weights_path: Path) -> dict[str, torch.Tensor]:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not weights_path.is_file():
-        raise WeightsError("The weights of R231 are not on this computer.", _HINT)
-    try:
-        if weights_path.suffix == ".safetensors":
-            return load_file(weights_path)
-        return torch.load(weights_path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"The weights file '{weights_path.name}' cannot be read.", _HINT) from error
-
-
-def _installed_weights() -> Path:
-    # Looked up late: masks without a network need no weights.
-    from covid_bert.weights.store import live
-
     weights = live(WEIGHTS_NAME)
     if weights is None:
         raise WeightsError("The weights of R231 are not installed.", _HINT)
-    return weights.verified().path
+    identity = load_into(network, weights, architecture=LUNGMASK_R231)
+    return network.eval().to(device), identity
