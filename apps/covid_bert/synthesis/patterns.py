@@ -148,7 +148,8 @@ def _bronchopneumonia(space: LungSpace, generator: Generator, severity: float) -
                 generator,
                 (float(near[0]), float(near[1]), float(near[2])),
                 side,
-                generator.uniform(1.6, 4.2) * generator.uniform(0.8, 1.3, 3),
+                generator.choice([generator.uniform(1.6, 4.2), generator.uniform(4.0, 7.0)], p=[0.85, 0.15])
+                * generator.uniform(0.8, 1.3, 3),
                 "patch",
                 generator.uniform(0.4, 0.75),
                 core=generator.choice([0.0, 0.8]),

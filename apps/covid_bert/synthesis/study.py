@@ -32,6 +32,8 @@ TISSUE: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] =
     "contrast": (0.15, distractors.contrast),
     "bowel gas": (0.12, distractors.bowel_gas),
 }
+# A pattern beside which a distractor would look like a lesion that was forgotten.
+CONTRADICTED = {"bronchopneumonia": "nodules"}
 # Over the lesions.
 FLUID: dict[str, tuple[float, Callable[[Canvas, np.random.Generator], None]]] = {
     "effusion": (0.1, distractors.effusion),
@@ -169,7 +171,7 @@ def plant_lesions(
     canvas = Canvas(image, np.zeros(image.shape, np.uint8), space, space.lungs.copy(), _parenchyma(image, space.lungs))
     # Streams of their own, so that the distractors do not depend on what was planted.
     before, lesions, after = (np.random.default_rng([seed, stream]) for stream in range(3))
-    added = _add(canvas, TISSUE, before) if with_distractors else []
+    added = _add(canvas, TISSUE, before, without=CONTRADICTED.get(pattern, "")) if with_distractors else []
     opacities = draw_opacities(pattern, space, lesions, severity)
     planted = plant(canvas.image, space, opacities, canvas.parenchyma)
     canvas.labels = np.where(canvas.labels == IGNORE, canvas.labels, planted)
@@ -200,12 +202,14 @@ def _add(
     changed: Changed,
     choices: dict[str, tuple[float, Callable[[Changed, np.random.Generator], None]]],
     generator: np.random.Generator,
+    *,
+    without: str = "",
 ) -> list[str]:
     added = []
     for name, (chance, apply) in choices.items():
         # One draw and one stream for each, so that a change of one leaves the others as they are.
         own = np.random.default_rng(generator.integers(2**31))
-        if own.random() < chance:
+        if own.random() < chance and name != without:
             apply(changed, own)
             added.append(name)
     return added

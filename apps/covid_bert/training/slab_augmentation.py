@@ -13,8 +13,8 @@ from covid_bert.segmentation.working_grid import AIR_HOUNSFIELD
 FloatArray = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 # Of a mask that takes in the hilum, whose vessels reach into the lungs.
-HILUM_CHANCE = 0.4
-HILUM_PIXELS = (2, 8)
+HILUM_CHANCE = 0.5
+HILUM_PIXELS = (2, 12)
 # The largest share of a border that another field of view leaves out.
 LARGEST_CUT = 0.35
 
