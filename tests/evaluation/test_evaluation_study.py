@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_sets import INFECTED_SLICES, SHAPE, chest, lesion_labels, stand_in_lesions, stand_in_lungs
@@ -11,11 +13,11 @@ from covid_bert.evaluation import study_measurement
 from covid_bert.evaluation.classification_measurement import NO_CALIBRATION, OTHER_CALIBRATION, why_no_probability
 from covid_bert.evaluation.estimates import wilson
 from covid_bert.evaluation.probes import BLANK_HOUNSFIELD, blank_lungs, image_descriptor, source_accuracy, source_test
-from covid_bert.evaluation.slices import dense_share, slice_row
+from covid_bert.evaluation.slices import FLAG_SHARE, expected_lesion_area, slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.evaluation.study_measurement import measure_study
 from covid_bert.lesions import measure_lesions
-from covid_bert.lungs import LungMask, lung_area
+from covid_bert.lungs import LungMask
 from covid_bert.systems import create
 from covid_bert.systems.likeness import UNLIKE
 from covid_bert.volumes import Unit
@@ -35,52 +37,60 @@ def study_of(phantom, **keywords) -> ExternalStudy:
     return ExternalStudy(facts, phantom.volume, **keywords)
 
 
-def test_slices_are_told_by_their_lesion_share(ill) -> None:
+def areas(phantom, lesions) -> tuple[np.ndarray, np.ndarray]:
+    share = measure_lesions(phantom.volume, phantom.lungs, lesions).share_by_slice
+    return expected_lesion_area(phantom.volume, lesions), share
+
+
+def test_slices_are_told_by_their_lesions(ill) -> None:
     lesions = stand_in_lesions(ill.volume, ill.lungs)
-    share = measure_lesions(ill.volume, ill.lungs, lesions).share_by_slice
-    row = slice_row(ill.volume, ill.lungs, share, infected_labels())
+    area, share = areas(ill, lesions)
+    row = slice_row(ill.volume, ill.lungs, area, share, infected_labels())
     assert row.count == SHAPE[0] - 4
     assert row.infected == row.flagged == len(INFECTED_SLICES)
-    assert row.auc.value == row.density_auc.value == 1.0
+    assert row.auc.value == row.share_auc.value == row.density_auc.value == 1.0
     assert row.auc.count == 4  # blocks of 20 mm, slices of 4 mm
     assert row.sensitivity.value == row.specificity.value == 1.0
     # No slice is wrong, which a few blocks of five slices do not make certain: two of the four hold infected ones.
     assert (row.sensitivity.count, row.specificity.count) == (2, 4)
     assert row.sensitivity == wilson(2, 2)
     assert row.sensitivity.lower < row.specificity.lower < 0.6
-    upside_down = slice_row(ill.volume, ill.lungs, share, infected_labels()[::-1])
+    upside_down = slice_row(ill.volume, ill.lungs, area, share, infected_labels()[::-1])
     assert upside_down.auc.value < 0.5
 
 
-def test_slices_are_ordered_by_area_not_by_share(ill) -> None:
-    labels = ill.lungs.array.copy()
-    held = np.flatnonzero(labels.any(axis=(1, 2)))
-    few, many = held[: len(held) // 2], held[len(held) // 2 :]
-    labels[few, : SHAPE[1] // 2] = 0
-    lungs = LungMask(labels, "given")
-    lung = lung_area(lungs)
-    assert 0 < lung[few[0]] < 0.7 * lung[many[0]]
-    # A large share of little lung, and a larger area of much lung.
-    share = np.full(SHAPE[0], np.nan)
-    share[few], share[many] = 2.0 / lung[few], 2.2 / lung[many]
-    row = slice_row(ill.volume, lungs, share, np.isin(np.arange(SHAPE[0]), many))
+def test_slices_are_ordered_by_area_and_flagged_by_share(ill) -> None:
+    lungs = np.flatnonzero(ill.lungs.array.any(axis=(1, 2)))
+    area, share = np.zeros(SHAPE[0]), np.full(SHAPE[0], np.nan)
+    area[lungs], share[lungs] = np.arange(len(lungs)), np.linspace(0.5, 0.0, len(lungs))
+    row = slice_row(ill.volume, ill.lungs, area, share, np.arange(SHAPE[0]) >= lungs[len(lungs) // 2])
     assert row.auc.value == 1.0
     assert row.share_auc.value == 0.0
+    assert row.flagged == np.count_nonzero(share[lungs] >= FLAG_SHARE)
+
+
+def test_the_expected_area_is_that_of_all_pixels_at_their_probability(ill) -> None:
+    probability = np.zeros(ill.volume.shape, np.uint8)
+    probability[5, 10, 10:14] = 255, 51, 102, 0
+    lesions = replace(stand_in_lesions(ill.volume, ill.lungs), probability=probability)
+    area = expected_lesion_area(ill.volume, lesions)
+    assert area[5] == pytest.approx(1.6 * ill.volume.spacing[1] * ill.volume.spacing[2] / 100)
+    assert not np.delete(area, 5).any()
 
 
 def test_slices_of_a_healthy_study_have_a_specificity_only(ill) -> None:
-    share = dense_share(ill.volume, ill.lungs)
-    row = slice_row(ill.volume, ill.lungs, share, np.zeros(SHAPE[0], bool))
-    assert (row.auc, row.density_auc, row.sensitivity) == (None, None, None)
+    area, share = areas(ill, stand_in_lesions(ill.volume, ill.lungs))
+    row = slice_row(ill.volume, ill.lungs, area, share, np.zeros(SHAPE[0], bool))
+    assert (row.auc, row.share_auc, row.density_auc, row.sensitivity) == (None, None, None, None)
     assert row.specificity.value == pytest.approx(1 - len(INFECTED_SLICES) / row.count)
 
 
 def test_slices_and_labels_must_fit(ill) -> None:
-    share = dense_share(ill.volume, ill.lungs)
+    area, share = areas(ill, stand_in_lesions(ill.volume, ill.lungs))
     with pytest.raises(ParameterError):
-        slice_row(ill.volume, ill.lungs, share, infected_labels()[1:])
+        slice_row(ill.volume, ill.lungs, area, share, infected_labels()[1:])
     with pytest.raises(ParameterError):
-        slice_row(ill.volume, ill.lungs, np.full(SHAPE[0], np.nan), infected_labels())
+        slice_row(ill.volume, ill.lungs, area, np.full(SHAPE[0], np.nan), infected_labels())
 
 
 def test_blanked_lungs_hold_even_tissue_and_nothing_else_changes(ill) -> None:

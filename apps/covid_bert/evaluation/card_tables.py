@@ -174,8 +174,8 @@ def slices_table(rows: Sequence[StudyRow]) -> str:
             )
     return table(
         (
-            "study", "infected slices", "AUC by area", "by share", "without a network", "flagged", "sensitivity",
-            "specificity",
+            "study", "infected slices", "AUC by expected area", "by share", "without a network", "flagged",
+            "sensitivity", "specificity",
         ),
         lines,
     )  # fmt: skip

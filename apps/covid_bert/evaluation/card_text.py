@@ -101,11 +101,11 @@ largest lesion probability that lie in a drawn lesion. Seconds: lungs and lesion
 
 ### Slices
 
-The score of a slice is the area that is marked as lesion in it, or its share of the slice's lung; slices without lung
-do not count. The area was preferred after both had been seen on these very studies: where little lung is left, near
-apex and diaphragm, the share is unsteady. Without a network: the area of lung that is denser than -700 HU. Flagged:
-a share of 1 % or more. Intervals are those of other slices of the same patient, in blocks of 20 mm; they do not speak
-of other patients.
+The score of a slice is the area of lesion to be expected in it, the sum of the probabilities, or the share of its lung
+that is marked; slices without lung do not count. The area was preferred after several scores had been seen on these
+very studies: where little lung is left, near apex and diaphragm, the share is unsteady. Without a network: the area of
+lung that is denser than -700 HU. Flagged: a share of 1 % or more. Intervals are those of other slices of the same
+patient, in blocks of 20 mm; they do not speak of other patients.
 
 {tables.slices_table(rows)}
 

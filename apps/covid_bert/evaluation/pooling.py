@@ -78,7 +78,7 @@ def pooled_slices_finding(rows: Sequence[StudyRow]) -> Finding | None:
     if estimate is None:
         return None
     statement = (
-        "AUC of infected slices by their area of lesion, slices of all studies with labels together (the interval is "
-        "that of other slices of these patients; it does not speak of other patients)"
+        "AUC of infected slices by their expected area of lesion, slices of all studies with labels together (the "
+        "interval is that of other slices of these patients; it does not speak of other patients)"
     )
     return Finding(key="slice_auc", statement=statement, estimate=estimate, studies=studies, unit="blocks of slices")

@@ -48,7 +48,7 @@ class SliceRow(_Frozen):
     flagged: int = Field(description="Of these, with a share of at least `flag_share`.")
     flag_share: float
     auc: Estimate | None = Field(
-        description="By the area of lesion. Null where a class is missing. Interval over blocks of 20 mm."
+        description="By the expected area of lesion. Null where a class is missing. Interval over blocks of 20 mm."
     )
     share_auc: Estimate | None = Field(description="By the share of the slice's lung that is lesion.")
     density_auc: Estimate | None = Field(
@@ -71,7 +71,9 @@ class LesionRow(_Frozen):
     lower_share: float | None = None
     peripheral_share: float | None = None
     share_by_slice: list[float | None] = Field(default=[], description="Foot to head; null in slices without lung.")
-    area_by_slice: list[float | None] = Field(default=[], description="In cm2; foot to head; null as in the share.")
+    area_by_slice: list[float | None] = Field(
+        default=[], description="Expected area of lesion in cm2, foot to head; null in slices without lung."
+    )
     true_share: float | None = Field(default=None, description="Drawn lesions by drawn lungs.")
     dice: float | None = Field(default=None, description="Of any lesion, with the lesions drawn by others.")
     ground_glass_dice: float | None = None

@@ -9,7 +9,8 @@ from covid_bert.errors import ParameterError
 from covid_bert.evaluation.estimates import Estimate, IndexArray, neighbouring_blocks, wilson_of_share
 from covid_bert.evaluation.metrics import auc_estimate
 from covid_bert.evaluation.results import SliceRow
-from covid_bert.lungs import LungMask, lung_area
+from covid_bert.lesions import LesionMask
+from covid_bert.lungs import LungMask
 from covid_bert.volumes import Volume
 
 # Neighbouring slices show the same lesion: the bootstrap draws blocks of this height.
@@ -20,16 +21,22 @@ _DENSE_HOUNSFIELD = -700.0
 
 
 def slice_row(
-    volume: Volume, lungs: LungMask, lesion_share: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_]
+    volume: Volume,
+    lungs: LungMask,
+    expected_area: npt.NDArray[np.float64],
+    lesion_share: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.bool_],
 ) -> SliceRow:
     """Compare the lesions of each slice with its label.
 
-    Slices are ordered by the area that is marked in them, and flagged by its share of their lung.
+    Slices are ordered by their expected area of lesion, and flagged by the share of their lung that is marked.
 
     Parameters
     ----------
     volume, lungs
         The study.
+    expected_area
+        (slices): see `expected_lesion_area`.
     lesion_share
         (slices): lesion by lung voxels; NaN where there is no lung.
     labels
@@ -40,7 +47,7 @@ def slice_row(
     ParameterError
         If the numbers of slices differ, or no slice holds lung.
     """
-    if not lesion_share.shape == labels.shape == volume.shape[:1]:
+    if not expected_area.shape == lesion_share.shape == labels.shape == volume.shape[:1]:
         raise ParameterError("Labels and slices do not belong together.", "Give one label for each slice.")
     held = np.flatnonzero(~np.isnan(lesion_share))
     if not held.size:
@@ -48,29 +55,33 @@ def slice_row(
     share, infected = lesion_share[held], labels[held]
     blocks = neighbouring_blocks(held.size, max(1, round(BLOCK_MILLIMETERS / volume.spacing[0])))
     flagged = share >= FLAG_SHARE
-    lung = lung_area(lungs, volume.spacing)[held]
     return SliceRow(
         count=int(held.size),
         infected=int(np.count_nonzero(infected)),
         flagged=int(np.count_nonzero(flagged)),
         flag_share=FLAG_SHARE,
-        auc=auc_estimate(share * lung, infected, blocks),
+        auc=auc_estimate(expected_area[held], infected, blocks),
         share_auc=auc_estimate(share, infected, blocks),
-        density_auc=auc_estimate(dense_share(volume, lungs)[held] * lung, infected, blocks),
+        density_auc=auc_estimate(dense_area(volume, lungs)[held], infected, blocks),
         sensitivity=_rate(flagged, infected, blocks),
         specificity=_rate(~flagged, ~infected, blocks),
         labels=[bool(label) for label in labels],
     )
 
 
-def dense_share(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
-    """Share of each slice's lung that is denser than -700 HU, float64 (slices); NaN where there is no lung."""
-    shares = np.full(volume.shape[0], np.nan)
-    for index, (plane, labels) in enumerate(zip(volume.array, lungs.array, strict=True)):
-        inside = plane[labels > 0]
-        if inside.size:
-            shares[index] = np.count_nonzero(inside > _DENSE_HOUNSFIELD) / inside.size
-    return shares
+def expected_lesion_area(volume: Volume, lesions: LesionMask) -> npt.NDArray[np.float64]:
+    """Area of each slice times probability of lesion, summed over the pixels of its lung: float64 (slices), in cm2."""
+    sums = lesions.probability.sum(axis=(1, 2), dtype=np.float64) / 255.0
+    return sums * (volume.spacing[1] * volume.spacing[2] / 100.0)
+
+
+def dense_area(volume: Volume, lungs: LungMask) -> npt.NDArray[np.float64]:
+    """Area of each slice's lung that is denser than -700 HU, float64 (slices), in cm2."""
+    pixels = [
+        np.count_nonzero(plane[labels > 0] > _DENSE_HOUNSFIELD)
+        for plane, labels in zip(volume.array, lungs.array, strict=True)
+    ]
+    return np.array(pixels, np.float64) * (volume.spacing[1] * volume.spacing[2] / 100.0)
 
 
 def _rate(right: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_], blocks: list[IndexArray]) -> Estimate | None:

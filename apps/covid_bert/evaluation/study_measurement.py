@@ -14,10 +14,10 @@ from covid_bert.evaluation.metrics import dice, mean_surface_distance, pointing_
 from covid_bert.evaluation.probes import blank_lungs, image_descriptor
 from covid_bert.evaluation.recording import attempted, recorded
 from covid_bert.evaluation.results import LesionRow, LungRow, StudyRow
-from covid_bert.evaluation.slices import slice_row
+from covid_bert.evaluation.slices import expected_lesion_area, slice_row
 from covid_bert.evaluation.studies import Condition, ExternalStudy, StudyFacts
 from covid_bert.lesions import CONSOLIDATION, GROUND_GLASS, LesionMask, measure_lesions, require_lesions
-from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, LungMask, lung_area, measure_lungs, segment_lungs
+from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, LungMask, measure_lungs, segment_lungs
 from covid_bert.systems import ClassificationSystem
 from covid_bert.volumes import Volume
 from covid_bert.weights.identity import WeightsIdentity
@@ -144,6 +144,7 @@ def _lesions(study: ExternalStudy, lungs: LungMask, failures: list[str]) -> tupl
     record["warnings"] = list(lesions.warnings)
     with attempted("measurement of the lesions", failures):
         found = measure_lesions(study.volume, lungs, lesions)
+        area = expected_lesion_area(study.volume, lesions)
         record |= {
             "share": found.share,
             "ground_glass_ml": _sum(found.right_ground_glass_ml, found.left_ground_glass_ml),
@@ -152,11 +153,11 @@ def _lesions(study: ExternalStudy, lungs: LungMask, failures: list[str]) -> tupl
             "lower_share": found.lower_share,
             "peripheral_share": found.peripheral_share,
             "share_by_slice": _rounded(found.share_by_slice, 5),
-            "area_by_slice": _rounded(found.share_by_slice * lung_area(lungs, study.volume.spacing) / 100.0, 4),
+            "area_by_slice": _rounded(np.where(np.isnan(found.share_by_slice), np.nan, area), 4),
         }
         if study.slice_labels is not None:
             with attempted("slices", failures):
-                record["slices"] = slice_row(study.volume, lungs, found.share_by_slice, study.slice_labels)
+                record["slices"] = slice_row(study.volume, lungs, area, found.share_by_slice, study.slice_labels)
     if study.lesions is not None:
         with attempted("comparison of the lesions", failures):
             record |= _against_truth(study, lesions)
