@@ -217,6 +217,20 @@ def test_bronchopneumonia_is_many_small_lesions(phantom) -> None:
         assert max(max(opacity.radii) for opacity in drawn) < 30.0
 
 
+def test_bronchopneumonia_has_no_nodules_beside_it_that_are_no_lesions(phantom) -> None:
+    seeds = [
+        seed
+        for seed in range(40)
+        if "nodules" in synthesize(phantom.volume, phantom.lungs, pattern="none", seed=seed).recipe["distractors"]
+    ][:2]
+    assert seeds
+    for seed in seeds:
+        beside = synthesize(phantom.volume, phantom.lungs, pattern="bronchopneumonia", seed=seed, severity=0.1)
+        alone = synthesize(phantom.volume, phantom.lungs, pattern="none", seed=seed)
+        expected = [name for name in alone.recipe["distractors"] if name != "nodules"]
+        assert beside.recipe["distractors"] == expected
+
+
 def test_the_recipe_is_json(phantom) -> None:
     recipe = synthesize(phantom.volume, phantom.lungs, seed=1).recipe
     text = json.dumps(recipe)

@@ -102,7 +102,7 @@ def synthesize(
     lungs
         Of the same study.
     pattern
-        ``none``, ``covid-like`` or ``bacterial-like``.
+        A key of `covid_bert.synthesis.PATTERNS`.
     severity
         In (0, 1]: number and size of the lesions.
     seed
