@@ -197,8 +197,8 @@ def _limits(measurement: Measurement) -> str:
   causes of ground-glass and consolidation by CT alone.
 - It does not tell pneumonias apart: planted bacterial-like lesions taught it little about real ones, and another
   pneumonia may well get a high score for COVID-19 (cap001). COVID-19 of one lobe may get a low one (MedSeg case 2).
-- Small nodules along the airways are marked in part only (cap001), and a loop of bowel under the diaphragm that the lung
-  mask takes for lung is marked (P001).
+- Small nodules along the airways are marked in part only (cap001). A loop of bowel under the diaphragm that the lung
+  mask takes for lung is marked (P001). Single solid nodules are not meant to be marked.
 - Children, lungs after surgery, pleural effusions and motion were not looked at.
 - Tumours, atelectasis and scars are dense as consolidation is, and may be marked.
 - A lesion that the lung mask leaves out is not marked.

@@ -10,7 +10,6 @@ import torch
 from covid_bert.lesions import network as lesion_network
 from covid_bert.lungs import unet as lung_network
 from covid_bert.networks.architectures import ARCHITECTURES
-from covid_bert.synthesis import PATTERNS
 from covid_bert.training.material import SOURCES, Material
 from covid_bert.training.segmenter import Schedule, train_segmenter
 from covid_bert.training.slabs import SlabTask
@@ -133,7 +132,7 @@ def _provenance(
 ) -> Provenance:
     names = {material.name for material in materials}
     real = [f"{source.name} ({source.origin})" for source in SOURCES if source.name in names]
-    patterns = ", ".join(name for name in PATTERNS if name != "none")
+    patterns = ", ".join(name for name, _ in recipe.task.patterns if name != "none")
     thresholded = recipe.task.target == "lesions"
     threshold = measured.best_threshold if thresholded else 0.5
     return Provenance(

@@ -102,8 +102,9 @@ def _before(configuration: SystemConfiguration, role: str) -> list[str]:
 
 def _trained_on(classifiers: Classifiers) -> str:
     return (
-        f"{classifiers.studies} synthetic studies: COVID-19-like and bacterial-like lesions, or none, planted in the "
-        f"lungs of {classifiers.persons} real persons and {classifiers.phantoms} phantoms; no patient with COVID-19"
+        f"{classifiers.studies} synthetic studies: lesions like those of COVID-19, bacterial pneumonia or "
+        f"bronchopneumonia, or none, planted in the lungs of {classifiers.persons} real persons and "
+        f"{classifiers.phantoms} phantoms; no patient with COVID-19"
     )
 
 
