@@ -12,6 +12,8 @@ rests on a small difference: the trainings are short.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +152,8 @@ def fitted(planes: np.ndarray, fill: float) -> np.ndarray:
 
 def train_cubes(materials: list[Material], task: SlabTask, seconds: float) -> nn.Module:
     """Train MONAI's U-Net in 3-D with the loader, the rates, the loss and the time of `train_segmenter`."""
-    module = BasicUNet(spatial_dims=3, in_channels=1, out_channels=3, features=FEATURES, norm="batch")
+    with contextlib.redirect_stdout(io.StringIO()):
+        module = BasicUNet(spatial_dims=3, in_channels=1, out_channels=3, features=FEATURES, norm="batch")
     schedule = Schedule(steps=100_000, batch=CUBES)
     optimizer = torch.optim.AdamW(module.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
     working = [WorkingMaterial.of(material, task.pixel, around_lungs=False) for material in materials]
