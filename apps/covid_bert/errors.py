@@ -79,6 +79,13 @@ class GeometryError(InputError):
     code = "bad-geometry"
 
 
+class TooLargeError(InputError):
+    """A volume has more voxels than are taken here."""
+
+    code = "too-large"
+    http_status = 413
+
+
 class MixedSeriesError(InputError):
     """More than one series could be meant; ``details['series']`` lists them."""
 
@@ -145,6 +152,14 @@ class InternalError(CovidBertError):
     exit_code = 1
 
 
+class NotAllowedError(CovidBertError):
+    """The caller's role does not cover what the request asks for."""
+
+    code = "not-allowed"
+    exit_code = 2
+    http_status = 403
+
+
 class NotFoundError(CovidBertError):
     """A study, file, model or system with that name does not exist."""
 
@@ -196,6 +211,51 @@ class ServerError(CovidBertError):
 
     code = "server"
     exit_code = 9
+
+
+class WorkerDiedError(ServerError):
+    """The process that computed a job ended without an answer."""
+
+    code = "worker-died"
+
+
+class InterruptedJobError(ServerError):
+    """The server stopped while a job was computed."""
+
+    code = "interrupted"
+    http_status = 503
+
+
+class TooLongError(CovidBertError):
+    """A job was computed for longer than the server allows."""
+
+    code = "too-long"
+    exit_code = 9
+    http_status = 503
+
+
+class NotReadyError(CovidBertError):
+    """The result of a job is asked for before there is one."""
+
+    code = "not-ready"
+    exit_code = 6
+    http_status = 409
+
+
+class ConflictError(CovidBertError):
+    """Something else already has that name."""
+
+    code = "conflict"
+    exit_code = 2
+    http_status = 409
+
+
+class GoneError(CovidBertError):
+    """The result of a job, or an uploaded study, was removed after its time."""
+
+    code = "gone"
+    exit_code = 4
+    http_status = 410
 
 
 class CancelledError(CovidBertError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +39,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
+def write_private(path: Path, content: bytes | str) -> None:
+    """Write a small file (text as UTF-8) by `replacing`, with mode 0600 from its first moment."""
+    with replacing(path) as temporary:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
 def sync(path: Path) -> None:
     """Bring a file or folder to the disk, so that a power failure cannot leave it half written."""
     if os.name == "nt" and path.is_dir():
@@ -45,3 +56,26 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file's name is one of those that `replacing` makes."""
+    return path.is_file() and re.fullmatch(r"\.[0-9a-f]{32}(\..*)?", path.name) is not None
+
+
+def remove_abandoned(folder: Path, suffix: str = "", *, seconds: float = 0.0) -> None:
+    """Remove what killed processes left of `replacing`; a file that cannot be removed stays.
+
+    Parameters
+    ----------
+    folder
+        Where the files were to be. The caller holds the lock of all who write there, or gives them time.
+    suffix
+        Of the files; empty for all.
+    seconds
+        Age from which on nobody writes a file any more.
+    """
+    for path in folder.glob(f".*{suffix}"):
+        with contextlib.suppress(OSError):
+            if is_temporary(path) and path.stat().st_mtime <= time.time() - seconds:
+                path.unlink()

@@ -13,17 +13,14 @@ from chest_models import Chest, ChestGrid, dice, make_chest, make_volume
 from scipy import ndimage
 from torch import nn
 
-from covid_bert import phantom
 from covid_bert.errors import CancelledError, InputError, NotChestError, ParameterError, WeightsError
 from covid_bert.lungs import LEFT_LUNG, RIGHT_LUNG, segment_lungs, unet
 from covid_bert.progress import Progress
 from covid_bert.segmentation import LoadedSegmenter
 from covid_bert.volumes import read, write_mask
 from covid_bert.volumes.volume import Unit, Volume
-from covid_bert.weights import store
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.installing import add_version
-from covid_bert.weights.location import shipped_root
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import InputContract, Role
 from covid_bert.weights.store import publish
@@ -290,16 +287,3 @@ def test_a_network_is_kept_until_other_weights_are_live(chest: Chest) -> None:
     assert second.identity.sha256 != first.identity.sha256
     assert not any(isinstance(module, nn.BatchNorm2d) for module in second.module.modules())
     assert not second.module.training
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("seed", "lesions"), [(0, "none"), (1, "covid-like")])
-def test_the_shipped_network_on_a_phantom(seed: int, lesions: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "shipped_root", shipped_root)
-    made = phantom.make(seed=seed, lesions=lesions)
-    lungs = segment_lungs(made.volume, device="cpu")
-    assert lungs.method == "unet"
-    assert lungs.weights is not None
-    assert lungs.weights.demonstration
-    for side in (RIGHT_LUNG, LEFT_LUNG):
-        assert dice(lungs.array == side, made.lungs.array == side) > 0.95

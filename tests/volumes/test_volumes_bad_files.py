@@ -14,10 +14,11 @@ from covid_bert.errors import (
     NotFoundError,
     ParameterError,
     TooFewSlicesError,
+    TooLargeError,
     UnreadableFileError,
 )
 from covid_bert.volumes import read
-from covid_bert.volumes.assembly import check_shape
+from covid_bert.volumes.assembly import check_shape, voxel_limit
 
 # ---------------------------------------------------------------- what is not there, or not a format
 
@@ -129,6 +130,24 @@ def test_headers_that_claim_more_than_any_ct_has(tmp_path):
     with pytest.raises(DimensionError):
         check_shape((2048, 2048, 513), "huge")
     assert check_shape((2048, 1024, 1024), "large") == (2048, 1024, 1024)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_limit_of_voxels_is_held_by_the_header_alone(tmp_path, monkeypatch, suffix):
+    path = save(tmp_path / f"packed{suffix}", file_order(phantom()), AFFINE)
+    voxels = phantom().size
+    with voxel_limit(voxels):
+        assert read(path).array.size == voxels
+
+    def no_voxels(*_):
+        pytest.fail("voxels were read")
+
+    monkeypatch.setattr("covid_bert.volumes.nifti._values", no_voxels)
+    monkeypatch.setattr("covid_bert.volumes.itk_headers._unpacked_bytes", no_voxels)
+    with voxel_limit(voxels - 1):
+        assert refused(TooLargeError, path).http_status == 413
+    monkeypatch.undo()
+    assert read(path).array.size == voxels, "outside the block there is no limit"
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from volume_maker import SHAPE, assert_clean, canonical_affine, labels, load, phantom, save
 
-from covid_bert.errors import GeometryError, ParameterError
+from covid_bert.errors import GeometryError, OutputError, ParameterError
 from covid_bert.volumes import read, write_map, write_mask
 
 
@@ -61,14 +61,20 @@ def test_boolean_and_integer_masks(volume, tmp_path):
         (np.full(SHAPE, -1, np.int8), "m.nii"),
         (np.zeros(SHAPE[::-1], np.uint8), "m.nii"),
         (np.zeros(SHAPE, np.uint8), "m.png"),
-        (np.zeros(SHAPE, np.uint8), "missing/m.nii.gz"),
-        (np.zeros(SHAPE, np.uint8), "missing/m.nrrd"),
     ],
 )
-def test_wrong_masks_names_and_folders(volume, tmp_path, mask, name):
+def test_wrong_masks_and_names(volume, tmp_path, mask, name):
     with pytest.raises(ParameterError) as caught:
         write_mask(mask, volume, tmp_path / name)
     assert_clean(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing/patient.nii.gz", "missing/patient.nrrd"])
+def test_a_folder_that_takes_nothing_is_no_fault_of_the_parameters(volume, tmp_path, name):
+    with pytest.raises(OutputError) as caught:
+        write_mask(np.zeros(SHAPE, np.uint8), volume, tmp_path / name)
+    assert_clean(caught.value)
+    assert "patient" not in str(caught.value)
 
 
 def test_integer_maps_are_refused(volume, tmp_path):
@@ -85,7 +91,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(volume, tmp_path, m
         raise OSError("no space left")
 
     monkeypatch.setattr(nibabel, "save", full_disk)
-    with pytest.raises(ParameterError):
+    with pytest.raises(OutputError):
         write_mask(np.zeros(SHAPE, np.uint8), volume, path)
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nii.gz", "m.nii.gz"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
 
-from covid_bert.errors import DimensionError, TooFewSlicesError
+from covid_bert.errors import DimensionError, TooFewSlicesError, TooLargeError
 from covid_bert.volumes.geometry import check_affine, remove_tilt
 from covid_bert.volumes.hounsfield import require_hounsfield, to_hounsfield
 from covid_bert.volumes.orientation import NativeGrid, to_canonical
@@ -16,6 +19,46 @@ from covid_bert.volumes.volume import Source, Unit, Volume
 MIN_SLICES = 8
 # 2048 slices of 1024 x 1024: more than any chest CT has. A damaged or hostile header may ask for far more.
 MAX_VOXELS = 2**31
+_most_voxels: ContextVar[int] = ContextVar("most_voxels", default=MAX_VOXELS)
+
+
+@contextmanager
+def voxel_limit(most: int) -> Iterator[None]:
+    """Refuse larger volumes in the block, on this thread: readers look at the header before they read a voxel.
+
+    Parameters
+    ----------
+    most
+        Most voxels of a volume, at least 1.
+    """
+    token = _most_voxels.set(min(most, MAX_VOXELS))
+    try:
+        yield
+    finally:
+        _most_voxels.reset(token)
+
+
+def check_size(voxels: int, name: str) -> None:
+    """Refuse a volume that has too many voxels, by what its header says.
+
+    Raises
+    ------
+    DimensionError
+        If there are more than 2**31.
+    TooLargeError
+        If there are more than `voxel_limit` allows.
+    """
+    if voxels > MAX_VOXELS:
+        raise DimensionError(
+            f"'{name}' claims {voxels} voxels.",
+            "The file is damaged, or larger than any chest CT: export it again.",
+        )
+    if voxels > _most_voxels.get():
+        raise TooLargeError(
+            f"'{name}' has {math.ceil(voxels / 1e6)} million voxels; at most {_most_voxels.get() / 1e6:g} million "
+            "are taken here.",
+            "Crop it to the chest, or export thicker slices.",
+        )
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
@@ -25,6 +68,8 @@ def check_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     ------
     DimensionError
         If there are fewer or more axes, or more than 2**31 voxels.
+    TooLargeError
+        If there are more voxels than `voxel_limit` allows.
     TooFewSlicesError
         If an axis has fewer than 8 voxels.
     """
@@ -36,11 +81,7 @@ def check_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
             f"'{name}' has {len(shape)} dimensions ({sizes}), not three.",
             "Give one CT volume; of a time series, export one phase.",
         )
-    if math.prod(shape) > MAX_VOXELS:
-        raise DimensionError(
-            f"'{name}' claims {math.prod(shape)} voxels.",
-            "The file is damaged, or larger than any chest CT: export it again.",
-        )
+    check_size(math.prod(shape), name)
     if min(shape) < MIN_SLICES:
         raise TooFewSlicesError(
             f"'{name}' has only {min(shape)} slices along one axis; a chest CT study needs at least {MIN_SLICES}.",

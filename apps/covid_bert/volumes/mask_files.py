@@ -12,11 +12,13 @@ from nibabel.filebasedimages import ImageFileError
 
 from covid_bert.errors import GeometryError, InvalidValuesError, NotFoundError, UnreadableFileError
 from covid_bert.volumes.geometry import LPS_TO_RAS, set_upright
+from covid_bert.volumes.itk_headers import check_data, read_fields
 from covid_bert.volumes.orientation import to_canonical
 from covid_bert.volumes.volume import Volume
 
 # A voxel of the mask may lie this share of a voxel away from that of the volume: headers round.
 _TOLERATED_SHIFT_VOXELS = 0.1
+_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, zlib.error, ImageFileError)
 
 
 def read_mask(path: str | Path, volume: Volume) -> npt.NDArray[np.uint8]:
@@ -63,25 +65,37 @@ def read_map(path: str | Path, volume: Volume) -> npt.NDArray[np.generic]:
 def _read(path: Path, volume: Volume) -> npt.NDArray[np.generic]:
     if not path.exists():
         raise NotFoundError(f"'{path.name}' does not exist.", "Check the path of the mask.")
+    reader = _read_nifti if path.name.endswith((".nii", ".nii.gz")) else _read_itk
+    expected, expected_affine = to_canonical(np.broadcast_to(np.uint8(0), volume.native.shape), volume.native.affine)
     try:
-        array, affine = _read_nifti(path) if path.name.endswith((".nii", ".nii.gz")) else _read_itk(path)
-    except (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError) as error:
+        array, affine = reader(path, volume.native.shape)
+    except _DAMAGE as error:
         raise UnreadableFileError(
             f"'{path.name}' is damaged or not a mask that is read here.", "Export it as .nii.gz, .nrrd or .mha."
         ) from error
-    expected, expected_affine = to_canonical(np.broadcast_to(np.uint8(0), volume.native.shape), volume.native.affine)
-    canonical, canonical_affine = to_canonical(array, affine) if array.ndim == 3 else (array, affine)
+    canonical, canonical_affine = to_canonical(array, affine)
     if canonical.shape != expected.shape:
-        raise GeometryError(
-            f"'{path.name}' has the shape {canonical.shape}, the study {expected.shape} (slices, rows, columns).",
-            "Export the mask on the grid of the study.",
-        )
+        raise _other_size(path, canonical.shape, expected.shape)
     if _largest_shift(canonical_affine, expected_affine, expected.shape) > _TOLERATED_SHIFT_VOXELS:
+        differing = _differences(canonical_affine, expected_affine, expected.shape)
         raise GeometryError(
-            f"'{path.name}' lies elsewhere than the study: spacing, origin or direction differ.",
+            f"'{path.name}' lies elsewhere than the study: {differing} differs.",
             "Export the mask on the grid of the study.",
         )
     return np.ascontiguousarray(canonical)
+
+
+def _check_size(path: Path, shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    """Refuse another size before any voxel is read: a header may claim more than fits into memory."""
+    if sorted(shape) != sorted(expected):
+        raise _other_size(path, shape, expected)
+
+
+def _other_size(path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> GeometryError:
+    return GeometryError(
+        f"'{path.name}' has another size than the study: {shape}, not {expected} voxels.",
+        "Export the mask on the grid of the study.",
+    )
 
 
 def _largest_shift(
@@ -93,14 +107,30 @@ def _largest_shift(
     return float(np.abs((np.linalg.inv(reference) @ affine @ corners - corners)[:3]).max())
 
 
-def _read_nifti(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
+def _differences(affine: npt.NDArray[np.float64], reference: npt.NDArray[np.float64], shape: tuple[int, ...]) -> str:
+    """Name what differs: each part alone is put into the reference and would shift it."""
+    norms, expected_norms = (np.linalg.norm(matrix[:3, :3], axis=0) for matrix in (affine, reference))
+    spacing, direction, origin = reference.copy(), reference.copy(), reference.copy()
+    spacing[:3, :3] = reference[:3, :3] / expected_norms * norms
+    direction[:3, :3] = affine[:3, :3] / norms * expected_norms
+    origin[:3, 3] = affine[:3, 3]
+    parts = {"the spacing": spacing, "the direction": direction, "the origin": origin}
+    found = [name for name, part in parts.items() if _largest_shift(part, reference, shape) > _TOLERATED_SHIFT_VOXELS]
+    return " and ".join(found) or "the sum of spacing, direction and origin"
+
+
+def _read_nifti(path: Path, expected: tuple[int, int, int]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
     image = nibabel.load(path)
+    _check_size(path, image.shape, expected)
     return np.asanyarray(image.dataobj), image.affine
 
 
-def _read_itk(path: Path) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
+def _read_itk(path: Path, expected: tuple[int, int, int]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
     import itk
 
+    fields = read_fields(path)
+    _check_size(path, tuple(int(size) for size in fields.get("dimsize", fields.get("sizes", "")).split()), expected)
+    check_data(path, fields)
     image = itk.imread(str(path))
     lps = np.eye(4)
     lps[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())

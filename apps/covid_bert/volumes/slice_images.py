@@ -16,7 +16,7 @@ from covid_bert.errors import (
     NotComputedTomographyError,
     UnreadableFileError,
 )
-from covid_bert.volumes.assembly import MAX_VOXELS
+from covid_bert.volumes.assembly import check_size
 from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.orientation import NativeGrid
 from covid_bert.volumes.volume import Source, Unit, Volume
@@ -45,8 +45,8 @@ def read_slice_images(files: list[Path], path: Path) -> Volume:
     ------
     UnreadableFileError
         If an image is damaged or has more than 8 bits.
-    DimensionError
-        If the images are too large.
+    DimensionError, TooLargeError
+        If there are too many images, or too large ones.
     InvalidValuesError, NotComputedTomographyError
         If all images are of one grey level, or are masks.
     """
@@ -59,8 +59,7 @@ def read_slice_images(files: list[Path], path: Path) -> Volume:
     columns, rows = next(iter(sizes)) if len(sizes) == 1 else (COMMON_SIZE, COMMON_SIZE)
     if len(sizes) > 1:
         warnings.append(f"The slices have {len(sizes)} different sizes; all were resized to 512 x 512.")
-    if len(files) * rows * columns > MAX_VOXELS:
-        raise DimensionError(f"'{path.name}' holds too many images.", "Give the slices of one CT study.")
+    check_size(len(files) * rows * columns, path.name)
     array = np.empty((len(files), rows, columns), np.uint8)
     for index, file in enumerate(files):
         array[index] = _gray(file, (columns, rows))

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from covid_bert.errors import GeometryError, ParameterError
+from covid_bert.errors import GeometryError, OutputError, ParameterError
 from covid_bert.files import replacing
 from covid_bert.volumes.geometry import LPS_TO_RAS, restore_tilt
 from covid_bert.volumes.orientation import NativeGrid, to_native
@@ -44,9 +44,11 @@ def write_mask(
     Raises
     ------
     ParameterError
-        If shape, values or suffix are wrong, or the file cannot be written.
+        If shape, values or suffix are wrong.
     GeometryError
         If the format cannot hold the tilted grid.
+    OutputError
+        If the file cannot be written.
     """
     if mask.dtype.kind not in "bui" or (mask.size and not 0 <= int(mask.min()) <= int(mask.max()) <= 255):
         raise ParameterError("A mask must hold whole numbers from 0 to 255.", "Convert the mask to uint8 labels.")
@@ -88,8 +90,8 @@ def _write(array: npt.NDArray[np.generic], volume: Volume, path: Path, names: di
             else:
                 _write_itk(native, volume.native, temporary, names)
     except (OSError, RuntimeError) as error:
-        raise ParameterError(
-            f"'{path.name}' could not be written.", "Check that its folder exists, may be written to and has space."
+        raise OutputError(
+            "The image could not be written.", "Check that its folder exists, may be written to and has space."
         ) from error
     return path
 
