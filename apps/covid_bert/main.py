@@ -17,9 +17,10 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.datastore.names import UPLOAD_PREFIX
+from covid_bert.datastore.store import StudyDatastore
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.tasks.batch import SequentialBatchInfer
-from covid_bert.tasks.datastore import StudyDatastore
 from covid_bert.tasks.infer import infer_tasks
 from covid_bert.tasks.strategies import strategies
 
@@ -56,7 +57,7 @@ class CovidBertApp(MONAILabelApp):
         # MONAI Label takes whatever exists for a path, even an id that happens to be a file in its working directory.
         known = store.get_image_uri(image)
         if not known:
-            allowed = self._may_be_read(Path(image).resolve())
+            allowed = self._may_be_read(Path(image))
             return super().infer(request if allowed else {**request, "image": ""}, datastore)
         reply = super().infer({**request, "image": known}, datastore)
         if request.get("save_label") and reply["file"]:
@@ -65,13 +66,20 @@ class CovidBertApp(MONAILabelApp):
             reply["label"] = store.save_label(image, reply["file"], tag, information)
         return reply
 
-    def _may_be_read(self, path: Path) -> bool:
-        uploads = Path(tempfile.gettempdir()).resolve()
+    def use_sessions(self, sessions: object) -> None:
+        """Keep uploaded studies with the server's `covid_bert.server.sessions_store.SessionStore`."""
+        self._sessions = sessions
+
+    def _may_be_read(self, named: Path) -> bool:
+        path, uploads = named.resolve(), Path(tempfile.gettempdir()).resolve()
         folders = [Path(self.studies).resolve()]
+        if named.name != ".." and named.parent.resolve() == folders[0]:
+            return True  # Also if it is a symbolic link: the operator has put it there.
         if self.sessions() is not None:
             folders.append(Path(self.sessions().store_path).resolve())
         # MONAI Label keeps an upload directly in the folder for temporary files, under a name that begins so.
         uploaded = path.parent == uploads and path.name.startswith(tempfile.gettempprefix())
+        uploaded |= path.parent.parent == uploads and path.parent.name.startswith(UPLOAD_PREFIX)
         return uploaded or any(path.is_relative_to(folder) for folder in folders)
 
     def init_infers(self) -> dict[str, InferTask]:

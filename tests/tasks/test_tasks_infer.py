@@ -15,12 +15,12 @@ from fastapi import HTTPException
 from PIL import Image
 
 from covid_bert import DEMONSTRATION_MODEL
+from covid_bert.datastore.store import StudyDatastore
 from covid_bert.errors import ParameterError
 from covid_bert.lungs import METHOD_CHOICES
 from covid_bert.lungs.mask import LungMask
 from covid_bert.phantom import write, write_dicom
 from covid_bert.systems import SYSTEMS
-from covid_bert.tasks.datastore import StudyDatastore
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import read, read_mask, to_gray8
 from lesion_networks import install_lesion_weights

@@ -10,7 +10,9 @@ import shutil
 import tempfile
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,28 @@ from covid_bert.weights.identity import demonstration_warnings
 
 logger = logging.getLogger(__name__)
 Reply = tuple[str | None, dict[str, Any]]
+
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def observed(progress: Progress, folder: Path) -> Iterator[None]:
+    """Let a task that is called in the block, on this thread, report to `progress` and heed its cancelling.
+
+    Parameters
+    ----------
+    progress
+        Of this one task.
+    folder
+        Where the task writes its image; it belongs to the caller.
+    """
+    tokens = _progress.set(progress), _folder.set(folder)
+    try:
+        yield
+    finally:
+        _progress.reset(tokens[0])
+        _folder.reset(tokens[1])
 
 
 class StudyTask(InferTask):
@@ -76,7 +100,7 @@ class StudyTask(InferTask):
             parameters = InferParameters.of_request(request, self.parameters)
             if not parameters.image or not os.path.exists(parameters.image):  # noqa: PTH110 - false for any odd name
                 raise NotFoundError("The server has no study with that id.", "Ask for the list with GET /datastore/.")
-            progress = Progress()
+            progress = _progress.get() or Progress()
             with progress.stage("reading"):
                 volume = read(parameters.image)
             with memory_errors_explained():
@@ -260,4 +284,4 @@ def _reply_folder() -> Path:
 
 
 def _temporary_path(parameters: InferParameters) -> Path:
-    return _reply_folder() / f"{uuid.uuid4().hex}{parameters.result_extension}"
+    return (_folder.get() or _reply_folder()) / f"{uuid.uuid4().hex}{parameters.result_extension}"

@@ -1,0 +1,55 @@
+"""The whole data set as one zip file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from covid_bert.errors import NotFoundError
+
+
+def write_archive(cases: Sequence[dict[str, Any]], listing: bytes) -> str:
+    """Write images, labels and the list of all studies into a zip file.
+
+    Parameters
+    ----------
+    cases
+        Paths under the keys ``image`` (file or folder) and ``label``.
+    listing
+        The list as JSON.
+
+    Returns
+    -------
+    str
+        Path of the file, in the folder for temporary files; the caller removes it.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no case.
+    OSError
+        If it cannot be written; nothing is left then.
+    """
+    if not cases:
+        raise NotFoundError("No study has a final label yet.", "Save labels first.")
+    handle, name = tempfile.mkstemp(suffix=".zip")
+    try:
+        # Images and masks are mostly compressed already.
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for case in cases:
+                for key, path in case.items():
+                    for part in _files(Path(path)):
+                        archive.write(part, Path(key) / part.relative_to(Path(path).parent))
+            archive.writestr("metadata.json", listing)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return name
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]

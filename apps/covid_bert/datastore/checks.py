@@ -1,0 +1,117 @@
+"""Checks of files that arrive: a mask must lie on its image's grid, an image must be one."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from covid_bert.errors import BusyError, UnreadableFileError
+from covid_bert.volumes import NativeGrid, Source, Unit, Volume, read, read_mask
+
+_KEPT_GRIDS = 256
+_MOST_WAITING = 8
+_RETRY_SECONDS = 10
+_MAGIC = {".nii.gz": (0, b"\x1f\x8b"), ".nii": (344, b"n+"), ".nrrd": (0, b"NRRD"), ".zip": (0, b"PK")}
+_HEADER_BYTES = 2**16
+
+
+class GridCheck:
+    """Compares masks with their images, whose grids are kept after the first time."""
+
+    def __init__(self) -> None:
+        self._grids: OrderedDict[tuple[object, ...], Volume] = OrderedDict()
+        # One image is read at a time: several would only need their memory together.
+        self._reading = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST_WAITING)
+
+    def check(self, mask: Path, image: Path) -> None:
+        """Check a mask's size, place and values.
+
+        Parameters
+        ----------
+        mask
+            The file that arrived.
+        image
+            File or folder of its study.
+
+        Raises
+        ------
+        InputError
+            If the mask is damaged, has another size than the image, lies elsewhere (the message says whether
+            spacing, direction or origin differ), or holds other values than the whole numbers 0 to 255; or if the
+            image cannot be read.
+        BusyError
+            If too many wait for this check; each would hold a thread of the server.
+        """
+        if mask.stat().st_size == 0:
+            raise UnreadableFileError("The file of the mask is empty.", "Export the mask and send it again.")
+        if not self._places.acquire(blocking=False):
+            raise BusyError("Many masks are being checked just now.", "Try again later.", retry_after=_RETRY_SECONDS)
+        try:
+            with self._reading:
+                read_mask(mask, self._outline(image))
+        finally:
+            self._places.release()
+
+    def _outline(self, image: Path) -> Volume:
+        key = _state(image)
+        if key not in self._grids:
+            self._grids[key] = _without_values(read(image).native, image)
+            while len(self._grids) > _KEPT_GRIDS:
+                self._grids.popitem(last=False)
+        return self._grids[key]
+
+
+def check_image(file: Path, suffix: str) -> None:
+    """Check that an image which arrived is of its format and names no other file; its voxels are read later.
+
+    Parameters
+    ----------
+    file
+        The file that arrived.
+    suffix
+        One of `covid_bert.datastore.names.UPLOAD_SUFFIXES`.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is not.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    position, magic = _MAGIC.get(suffix, (0, b""))
+    if not start or not start[position:].startswith(magic):
+        raise UnreadableFileError("The file is empty or not of its format.", "Export the study and send it again.")
+    if suffix == ".zip" and not zipfile.is_zipfile(file):
+        raise UnreadableFileError("The zip file is cut short or damaged.", "Pack the series and send it again.")
+    if suffix in (".nrrd", ".mha") and _names_another_file(start):
+        raise UnreadableFileError(
+            "The file is only a header; its voxels lie in another file.", "Convert it to one .nrrd, .mha or .nii.gz."
+        )
+
+
+def _names_another_file(header: bytes) -> bool:
+    for line in header.split(b"\n"):
+        name, _, value = line.partition(b":" if header.startswith(b"NRRD") else b"=")
+        plain = name.strip().lower().replace(b" ", b"")
+        if plain == b"datafile" or (plain == b"elementdatafile" and value.strip().upper() != b"LOCAL"):
+            return True
+        if plain == b"elementdatafile" or (header.startswith(b"NRRD") and not line.strip()):
+            return False
+    return not header.startswith(b"NRRD")
+
+
+def _without_values(grid: NativeGrid, image: Path) -> Volume:
+    empty = np.broadcast_to(np.uint8(0), grid.shape[::-1])
+    return Volume(empty, np.eye(4), Unit.GRAY8, Source(image, ""), grid)
+
+
+def _state(image: Path) -> tuple[object, ...]:
+    """What changes whenever a file of the image changes."""
+    files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
+    states = [(path, path.stat()) for path in files]
+    return tuple((str(path), state.st_ino, state.st_size, state.st_mtime_ns) for path, state in states)
