@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 MAKE = "from covid_bert.server.temporary import own_temporary_folder as f; p = f(); (p / 'patient').write_text('x'); "
+
+WAIT = "print('ready', flush=True); import time; time.sleep(60)"
 
 
 def run(home: Path, code: str) -> subprocess.Popen[str]:
@@ -24,16 +27,35 @@ def test_it_is_private_and_gone_after_an_orderly_end(tmp_path: Path) -> None:
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+def await_absence(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while path.exists():
+        assert time.monotonic() < deadline, "what a killed server left is still there"
+        time.sleep(0.1)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-def test_the_next_start_removes_what_a_killed_server_left_and_nothing_of_a_running_one(tmp_path: Path) -> None:
-    wait = "print('ready', flush=True); import time; time.sleep(60)"
-    killed, running = run(tmp_path, wait), run(tmp_path, wait)
+def test_a_kill_leaves_nothing_even_if_no_server_is_started_again(tmp_path: Path) -> None:
+    killed = run(tmp_path, WAIT)
+    assert killed.stdout.readline().strip() == "ready"
+    left = tmp_path / "temporary" / f"server-{killed.pid}"
+    assert (left / "patient").exists()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(20)
+    await_absence(left)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_the_next_start_removes_what_a_power_failure_left_and_nothing_of_a_running_server(tmp_path: Path) -> None:
+    killed, running = run(tmp_path, WAIT), run(tmp_path, WAIT)
     for process in (killed, running):
         assert process.stdout.readline().strip() == "ready"
     killed.send_signal(signal.SIGKILL)
     killed.wait(20)
     left = tmp_path / "temporary" / f"server-{killed.pid}"
-    assert (left / "patient").exists()
+    await_absence(left)
+    left.mkdir()
+    (left / "patient").write_text("x")
     run(tmp_path, "").communicate(timeout=60)
     assert not left.exists()
     assert (tmp_path / "temporary" / f"server-{running.pid}" / "patient").exists()

@@ -1,6 +1,4 @@
-"""The ASGI application: MONAI Label's own, made fit for use.
-
-It gets typed errors, a guard against web pages, inference on a worker thread, and a health check.
+"""The ASGI application: MONAI Label's routes and ours.
 
 Import it only after `covid_bert.server.launch.prepare` has set MONAI Label's settings in the environment: MONAI Label
 reads them when it is imported.
@@ -10,86 +8,118 @@ from __future__ import annotations
 
 import functools
 import logging
-import uuid
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-from fastapi import BackgroundTasks, Depends, Request
-from fastapi.responses import JSONResponse
-from monailabel.app import app
+from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
-from monailabel.endpoints.infer import run_inference
-from monailabel.endpoints.user.auth import RBAC
-from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
+from starlette.types import ASGIApp
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
-from covid_bert.errors import CovidBertError
-from covid_bert.server.guard import LoopbackGuard
-from covid_bert.server.requests import check_infer_request
-
-logger = logging.getLogger(__name__)
-
-
-@functools.wraps(run_inference)
-def _infer(background_tasks: BackgroundTasks, **arguments: Any) -> Any:
-    """Check what MONAI Label's function takes on trust, and remove uploads also when it fails."""
-    try:
-        check_infer_request(app_instance().datastore(), **arguments)
-        return run_inference(background_tasks, **arguments)
-    except BaseException:
-        for task in background_tasks.tasks:
-            task.func(*task.args, **task.kwargs)
-        raise
+from covid_bert.main import CovidBertApp
+from covid_bert.server import batch, datastore_routes, failures, health, inference, login, sessions, stock
+from covid_bert.server.configuration import ServerConfiguration
+from covid_bert.server.jobs import routes as jobs
+from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
+from covid_bert.server.jobs.inference import open_app
+from covid_bert.server.jobs.runner import JobRunner
+from covid_bert.server.jobs.submission import AppRequests
+from covid_bert.server.layers import protected
+from covid_bert.server.metrics import Metrics
+from covid_bert.server.sessions_store import SessionStore
+from covid_bert.server.strict import refuse_unknown
+from covid_bert.server.tokens import LiveTokens
 
 
-# MONAI Label's own handler computes on the event loop, and nothing else is answered until it ends; the same function
-# as a plain one runs on a worker thread. The first route that matches is taken.
-app.add_api_route(
-    "/infer/{model}",
-    _infer,
-    methods=["POST"],
-    dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
-    include_in_schema=False,
-)
-app.router.routes.insert(0, app.router.routes.pop())
+def create(configuration: ServerConfiguration, tokens: LiveTokens) -> ASGIApp:
+    """Make the application that a server runs.
 
-# MONAI Label logs whole requests, which name studies and paths.
-logging.getLogger("monailabel").setLevel(logging.WARNING)
-app.add_middleware(LoopbackGuard)
-
-__all__ = ["app"]
+    Parameters
+    ----------
+    configuration
+        The server's set-up.
+    tokens
+        Who may call.
+    """
+    metrics = Metrics()
+    return protected(create_routes(configuration, tokens, metrics), configuration, tokens, metrics)
 
 
-@app.exception_handler(CovidBertError)
-async def _typed_error(_: Request, error: CovidBertError) -> JSONResponse:
-    return _reply(error.http_status, error.code, error.message, error.hint)
+def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metrics: Metrics) -> FastAPI:
+    """Make the application without the layers around it: the routes and the replies to errors.
 
-
-@app.exception_handler(MONAILabelException)
-async def _monailabel_error(_: Request, error: MONAILabelException) -> JSONResponse:
-    """MONAI Label raises this for names that it does not know; without a handler it would be a bare 500."""
-    return _reply(404, "not-found", str(error.msg), "Ask for what there is with GET /info/.")
-
-
-@app.exception_handler(Exception)
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    request_id = uuid.uuid4().hex[:12]
-    logger.error("Request %s failed", request_id, exc_info=error)
-    return _reply(
-        500,
-        "internal",
-        "The server met an error that it does not know.",
-        f"Look for the request id {request_id} in the server's log.",
-        request_id,
+    Parameters
+    ----------
+    configuration
+        The server's set-up.
+    tokens
+        Who may call.
+    metrics
+        The server's numbers.
+    """
+    # MONAI Label logs whole requests, which name studies and paths.
+    logging.getLogger("monailabel").setLevel(logging.WARNING)
+    opened: CovidBertApp = app_instance()
+    kept = SessionStore(
+        Path(settings.MONAI_LABEL_SESSION_PATH),
+        most=configuration.sessions,
+        minutes=configuration.session_minutes,
+        megabytes=configuration.session_megabytes,
     )
+    opened.use_sessions(kept)
+    folder = jobs_folder(configuration.studies)
+    most_voxels = configuration.voxels_millions * 1_000_000
+    runner = JobRunner(
+        folder,
+        AppRequests(opened),
+        functools.partial(open_app, str(opened.studies), most_voxels),
+        queue_length=configuration.queue_length,
+        result_hours=configuration.result_hours,
+        job_minutes=configuration.job_minutes,
+    )
+    batches = batch.Batches(runner, functools.partial(inference.save_label, opened.datastore()))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        opened.server_mode(True)
+        opened.on_init_complete()
+        kept.start()
+        expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
+        runner.start()
+        yield
+        # On a thread: who still waits for a job is being told meanwhile.
+        await run_in_threadpool(_close, batches, runner, kept)
+
+    # The pages of documentation would load their scripts from the internet.
+    app = FastAPI(
+        title="covid-bert",
+        description=RESEARCH_USE_ONLY,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would name the server as it sees itself, not as its clients do.
+        redirect_slashes=False,
+        lifespan=lifespan,
+        dependencies=[Depends(refuse_unknown)],
+    )
+    hold_session = functools.partial(sessions.hold_own, kept)
+    failures.install(app)
+    health.install(app, metrics, lambda: opened, lambda: runner.alive)
+    login.install(app, tokens)
+    stock.install(app, opened)
+    inference.install(app, runner, opened, hold_session)
+    batch.install(app, batches, opened)
+    sessions.install(app, kept, on_end=runner.remove_gone)
+    datastore_routes.install(app, opened, most_voxels=most_voxels)
+    jobs.install(app, runner, hold_session)
+    metrics.follow_queue(runner.queue_length)
+    return app
 
 
-@app.get("/healthz", include_in_schema=False)
-async def healthz() -> dict[str, str]:
-    """Say that the server runs, and what it is."""
-    return {"status": "ok", "version": __version__, "notice": RESEARCH_USE_ONLY}
-
-
-def _reply(status: int, code: str, message: str, hint: str, request_id: str | None = None) -> JSONResponse:
-    detail = {"code": code, "message": message, "hint": hint, "request_id": request_id or uuid.uuid4().hex[:12]}
-    return JSONResponse({"detail": detail}, status_code=status)
+def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore) -> None:
+    batches.stop()
+    runner.close()
+    kept.close()

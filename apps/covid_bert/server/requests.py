@@ -10,7 +10,6 @@ from monailabel.interfaces.datastore import Datastore
 
 from covid_bert.errors import ParameterError
 
-SHORTEST_TIMEOUT = 1.0
 LONGEST_NAME = 200
 _KINDS: dict[str, tuple[type, str]] = {
     "model": (str, "text"),
@@ -30,8 +29,7 @@ def check_infer_request(
     file: Any = None,
     label: Any = None,
     output: Any = None,
-    **_: Any,
-) -> None:
+) -> dict[str, Any]:
     """Refuse requests that MONAI Label would answer with an internal error, some after the whole computation.
 
     Parameters
@@ -40,6 +38,11 @@ def check_infer_request(
         The server's studies.
     image, session_id, params, file, label, output
         As in MONAI Label's ``POST /infer/{model}``.
+
+    Returns
+    -------
+    dict
+        What ``params`` holds.
 
     Raises
     ------
@@ -59,9 +62,6 @@ def check_infer_request(
     for key, (kind, what) in _KINDS.items():
         if not isinstance(parameters.get(key, kind()), kind):
             raise ParameterError(f"The parameter {key} is not {what}.", "Leave it out.")
-    timeout = parameters.get("timeout", SHORTEST_TIMEOUT)
-    if not isinstance(timeout, int | float) or timeout < SHORTEST_TIMEOUT:
-        raise ParameterError("The timeout is too short.", f"Give at least {SHORTEST_TIMEOUT} seconds, or leave it out.")
     if label is not None:
         raise ParameterError("These models take no label with a request.", "Leave the field label out.")
     if file is not None and len(file.filename or "") > LONGEST_NAME:
@@ -71,3 +71,4 @@ def check_infer_request(
         raise ParameterError("The request asks for an image and for none.", _OUTPUTS)
     if wanted == "dicom_seg" and not isinstance(datastore, DICOMWebDatastore):
         raise ParameterError("DICOM SEG needs a server whose studies come from DICOMweb.", _OUTPUTS)
+    return parameters

@@ -1,0 +1,124 @@
+"""The routes of jobs: submit, list, follow, cancel, and fetch the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from covid_bert.errors import NotFoundError, ParameterError
+from covid_bert.server.audit_events import note_study
+from covid_bert.server.authentication import caller_of
+from covid_bert.server.jobs.records import Job
+from covid_bert.server.jobs.runner import JobRunner
+
+Release = Callable[[], None]
+
+
+class Submission(BaseModel):
+    """Body of ``POST /jobs``.
+
+    Parameters
+    ----------
+    model
+        Name of an infer task.
+    image, session_id
+        One of them: a study's id or a session's.
+    params
+        Parameters of the task.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=64)
+    image: str = Field(default="", max_length=256)
+    session_id: str = Field(default="", max_length=64)
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class JobList(BaseModel):
+    """Reply of ``GET /jobs``: the newest first."""
+
+    jobs: list[Job]
+
+
+class ResultReply(BaseModel):
+    """Reply of ``GET /jobs/{id}/result``: the reply's JSON, and what its image shows (none or one name)."""
+
+    params: dict[str, Any]
+    files: list[str]
+
+
+def install(
+    app: FastAPI,
+    runner: JobRunner,
+    hold_session: Callable[[Request, str], Release],
+) -> None:
+    """Add the routes to an application, which turns `CovidBertError` into replies.
+
+    Parameters
+    ----------
+    app
+        The application.
+    runner
+        Started and closed by the caller.
+    hold_session
+        Refuses sessions of other users, keeps the caller's own, and returns what lets it go again.
+    """
+    # Plain functions run on threads: the database is never waited for on the event loop.
+
+    @app.post("/jobs", status_code=202, tags=["Jobs"], summary="Submit an inference")
+    def submit(request: Request, submission: Submission) -> Job:
+        _refuse_server_parameters(submission.params)
+        if submission.image:
+            note_study(request, submission.image)
+        with ExitStack() as kept:
+            if submission.session_id:
+                kept.callback(hold_session(request, submission.session_id))
+            prepared = runner.requests.prepare(
+                submission.model, submission.params, image=submission.image, session_id=submission.session_id
+            )
+            job = runner.submit(prepared, caller_of(request))
+            ended = runner.completion(job.id)
+            let_go = kept.pop_all().close
+        ended.add_done_callback(lambda _: let_go())
+        return job
+
+    @app.get("/jobs", tags=["Jobs"], summary="List your jobs")
+    def jobs(request: Request) -> JobList:
+        return JobList(jobs=runner.jobs(caller_of(request)))
+
+    @app.get("/jobs/{identifier}", tags=["Jobs"], summary="State of a job")
+    def job(request: Request, identifier: str) -> Job:
+        return runner.job(identifier, caller_of(request))
+
+    @app.delete("/jobs/{identifier}", tags=["Jobs"], summary="Cancel a job")
+    def cancel(request: Request, identifier: str) -> Job:
+        return runner.cancel(identifier, caller_of(request))
+
+    @app.get("/jobs/{identifier}/result", tags=["Jobs"], summary="Result of a job, without its image")
+    def result(request: Request, identifier: str) -> ResultReply:
+        found = runner.result(identifier, caller_of(request))
+        return ResultReply(params=found.params, files=[found.produces] if found.file else [])
+
+    @app.get("/jobs/{identifier}/file", tags=["Jobs"], summary="Image of a result", response_class=FileResponse)
+    def file(request: Request, identifier: str) -> FileResponse:
+        found = runner.result(identifier, caller_of(request))
+        if found.file is None:
+            raise NotFoundError("The result of this job has no image.", "Submit it with another reply_image.")
+        name = f"{found.produces}{''.join(found.file.suffixes)}"
+        return FileResponse(found.file, media_type="application/octet-stream", filename=name)
+
+
+def _refuse_server_parameters(params: dict[str, Any]) -> None:
+    """Refuse what only MONAI Label's own clients may send, and what would be silently left out."""
+    from covid_bert.tasks.parameters import FOREIGN_KEYS
+
+    if any(key in FOREIGN_KEYS or key.startswith("_") for key in params):
+        raise ParameterError(
+            "The parameters hold one that jobs do not have.", "Leave out all but the model's own parameters."
+        )

@@ -1,0 +1,208 @@
+"""The process that computes: its own side (`work`), and the server's handle on it (`Worker`).
+
+They exchange JSON over a pipe, so that nothing that a study makes the worker send is run by the server. The worker
+ends when the server's end of the pipe closes, however the server ended.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from covid_bert.errors import CovidBertError, InternalError, OutOfMemoryError, WorkerDiedError
+from covid_bert.progress import Progress
+from covid_bert.server.logs import configure_child, describe
+
+logger = logging.getLogger(__name__)
+
+Compute = Callable[[dict[str, Any], Progress, Path], tuple[str | None, dict[str, Any]]]
+MakeCompute = Callable[[], Compute]
+
+# Seconds between two reports of the same stage.
+_REPORT_INTERVAL = 0.1
+_EXPENDABLE = "500"
+# In the worker: stages and outcomes may come from different threads.
+_sending = threading.Lock()
+
+
+class Worker:
+    """The server's handle on one process that computes one request at a time.
+
+    Parameters
+    ----------
+    make_compute
+        Called once in the process (so it must be picklable); what it returns is called as
+        ``compute(request, progress, folder)`` and returns the path of an image in `folder` or None, and the JSON.
+    """
+
+    def __init__(self, make_compute: MakeCompute) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, make_compute), name="covid-bert-worker", daemon=True)
+        self._process.start()
+        # The process ignores the signal with which multiprocessing would end it at this one's end.
+        atexit.register(self._process.kill)
+        # With the server's copy closed, the pipe reads as ended when the process ends.
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return int(self._process.pid or 0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    def run(self, request: dict[str, Any], folder: Path) -> None:
+        """Begin a request.
+
+        Raises
+        ------
+        WorkerDiedError
+            If the process has ended.
+        """
+        self._send({"request": request, "folder": str(folder)})
+
+    def cancel(self) -> None:
+        """Ask the process to stop computing at its next step."""
+        with contextlib.suppress(WorkerDiedError):
+            self._send({"cancel": True})
+
+    def receive(self, timeout: float) -> dict[str, Any] | None:
+        """Wait for what the process says next.
+
+        Parameters
+        ----------
+        timeout
+            Seconds.
+
+        Returns
+        -------
+        dict or None
+            ``{stage, fraction}``, ``{file, params}`` at the end or ``{error}``; None after the timeout.
+
+        Raises
+        ------
+        WorkerDiedError
+            If the process has ended.
+        """
+        try:
+            if not self._connection.poll(timeout):
+                return None
+            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise _died() from error
+        return message
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.join()
+        atexit.unregister(self._process.kill)
+        self._connection.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+        except OSError as error:
+            raise _died() from error
+
+
+def work(connection: Connection, make_compute: MakeCompute) -> None:
+    """Compute requests from the pipe, one after the other, until it closes; the process's main function."""
+    # Ctrl-C in a terminal, and a service manager's stop, reach all processes; the server decides when this one ends.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    # Where memory runs out, Linux ends this process, which can be started again, rather than the server.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_EXPENDABLE)
+    os.umask(0o077)
+    configure_child()
+    orders: queue.SimpleQueue[tuple[dict[str, Any], Path, Progress]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
+    compute = make_compute()
+    while True:
+        request, folder, progress = orders.get()
+        _send_bytes(connection, _answer(compute, request, folder, progress))
+
+
+def _listen(connection: Connection, orders: queue.SimpleQueue[tuple[dict[str, Any], Path, Progress]]) -> None:
+    """Take orders while another thread computes, and end the process when there is no server any more."""
+    progress = Progress()
+    while True:
+        try:
+            order = json.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            os._exit(1)
+        if "cancel" in order:
+            progress.cancel()
+            continue
+        progress = Progress(_reporter(connection))
+        orders.put((order["request"], Path(order["folder"]), progress))
+
+
+def _reporter(connection: Connection) -> Callable[[str, float], None]:
+    last_stage, last_time = "", 0.0
+
+    def report(stage: str, fraction: float) -> None:
+        nonlocal last_stage, last_time
+        now = time.monotonic()
+        if stage != last_stage or now - last_time >= _REPORT_INTERVAL:
+            last_stage, last_time = stage, now
+            _send_bytes(connection, json.dumps({"stage": stage, "fraction": fraction}))
+
+    return report
+
+
+def _answer(compute: Compute, request: dict[str, Any], folder: Path, progress: Progress) -> str:
+    """Compute, and return the outcome as JSON, whatever it is."""
+    try:
+        file, params = compute(request, progress, folder)
+        name = None if file is None else Path(file).relative_to(folder).name
+        return json.dumps({"file": name, "params": params}, allow_nan=False)
+    except Exception as error:
+        return json.dumps({"error": _explained(error)})
+
+
+def _explained(error: Exception) -> dict[str, Any]:
+    from fastapi import HTTPException
+
+    if isinstance(error, HTTPException) and isinstance(error.detail, dict):
+        return error.detail
+    if isinstance(error, MemoryError):
+        error = OutOfMemoryError(
+            "The study needs more memory than this machine has free.", "Try again when less runs on it."
+        )
+    if isinstance(error, CovidBertError):
+        return error.to_json()
+    logger.error("A job failed: %s", describe(error))
+    return InternalError(f"An unexpected error ({type(error).__name__}).", "Look for it in the server's log.").to_json()
+
+
+def _send_bytes(connection: Connection, message: str) -> None:
+    try:
+        with _sending:
+            connection.send_bytes(message.encode())
+    except OSError:
+        os._exit(1)
+
+
+def _died() -> WorkerDiedError:
+    return WorkerDiedError(
+        "The process that computed this study ended unexpectedly.",
+        "Submit the study again. If it happens again, this machine may have too little memory for it.",
+    )

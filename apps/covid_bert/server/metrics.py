@@ -1,0 +1,55 @@
+"""Numbers about the server for Prometheus: requests, their seconds, and the jobs that wait or run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from covid_bert import __version__
+
+_SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
+
+
+class Metrics:
+    """The server's numbers. No label ever holds the id of a study, a job or a session."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route")
+        self._requests = Counter(
+            "covid_bert_requests", "Answered requests", (*labels, "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "covid_bert_request_seconds",
+            "Seconds to the end of an answer",
+            labels,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        version = Gauge("covid_bert_version", "1 for the version that runs", ("version",), registry=self.registry)
+        version.labels(__version__).set(1)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request.
+
+        Parameters
+        ----------
+        method, route
+            HTTP method and template of the route; few values, never what a client chose.
+        status
+            HTTP status; 0 if the client left before there was one.
+        seconds
+            From the request's head to the answer's end, at least 0.
+        """
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def follow_queue(self, length: Callable[[], int]) -> None:
+        """Report the queue's length, asked for at each reading: the jobs that wait or run."""
+        gauge = Gauge("covid_bert_queue_length", "Jobs that wait or run", registry=self.registry)
+        gauge.set_function(length)
+
+    def text(self) -> bytes:
+        """All numbers in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,238 @@
+"""Tokens: named, with a role, in a file of the program's data folder that holds only their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import stat
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from covid_bert.errors import NotFoundError, OutputError, ParameterError, ServerError
+from covid_bert.files import remove_abandoned, write_private
+from covid_bert.server.access import Role
+from covid_bert.weights.location import home
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_TOKEN_BYTES = 32
+_PREFIX = "cb_"
+_OTHERS, _OTHERS_WRITE = 0o077, 0o022
+_ABANDONED_SECONDS = 60.0
+
+
+class Token(BaseModel):
+    """A token as it is kept.
+
+    Parameters
+    ----------
+    name
+        Who uses it.
+    role
+        What it allows.
+    sha256
+        SHA-256 of the token: 256 random bits need no slower hash.
+    created
+        ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=NAME_PATTERN)
+    role: Role
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created: str
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: tuple[Token, ...] = ()
+
+
+def default_tokens_file() -> Path:
+    """The tokens' file where no other is chosen."""
+    return home() / "tokens.json"
+
+
+class TokenFile:
+    """The tokens of a file.
+
+    Parameters
+    ----------
+    path
+        The file; it is made with mode 0600 when the first token is added.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Return the tokens, none if there is no file.
+
+        Raises
+        ------
+        ServerError
+            If the file is damaged, or other users may read or change it, or put another one in its place.
+        """
+        try:
+            with self.path.open("rb") as file:
+                if os.name != "nt" and os.fstat(file.fileno()).st_mode & _OTHERS:
+                    raise ServerError(
+                        f"Other users may read or change {self.path.name}.", "Give it the mode 0600 (chmod 600)."
+                    )
+                if os.name != "nt" and _open_to_others(self.path.parent):
+                    raise ServerError(
+                        f"Other users may write in the folder of {self.path.name}.",
+                        "Take their right away (chmod go-w on the folder).",
+                    )
+                return _Content.model_validate_json(file.read()).tokens
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValidationError) as error:
+            raise ServerError(
+                f"The file {self.path.name} cannot be read or is damaged.",
+                "Bring it back from a copy, or remove it and add the tokens again.",
+            ) from error
+
+    def add(self, name: str, role: Role) -> str:
+        """Add a token and return it; it cannot be shown again.
+
+        Raises
+        ------
+        ParameterError
+            If the name is taken or is not one.
+        OutputError
+            If the file cannot be written.
+        """
+        if re.fullmatch(NAME_PATTERN, name) is None:
+            raise ParameterError(
+                "That is not a name for a token.", "Use at most 64 letters, digits, '.', '_' and '-', a letter first."
+            )
+        secret = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with self._lock():
+            known = self.tokens()
+            if any(token.name == name for token in known):
+                raise ParameterError(
+                    f"There is a token named {name} already.", "Revoke it first, or take another name."
+                )
+            self._write((*known, Token(name=name, role=role, sha256=_hash(secret), created=created)))
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """Remove a token.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none of that name.
+        OutputError
+            If the file cannot be written.
+        """
+        with self._lock():
+            known = self.tokens()
+            left = tuple(token for token in known if token.name != name)
+            if left == known:
+                raise NotFoundError("There is no token with that name.", "List them with `covid-bert token list`.")
+            self._write(left)
+
+    def _lock(self) -> FileLock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return FileLock(f"{self.path}.lock", mode=0o600)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def _write(self, tokens: tuple[Token, ...]) -> None:
+        content = json.dumps(_Content(tokens=tokens).model_dump(mode="json"), indent=2) + "\n"
+        try:
+            # The folder may be one in which others write too.
+            remove_abandoned(self.path.parent, self.path.suffix, seconds=_ABANDONED_SECONDS)
+            write_private(self.path, content)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+
+class LiveTokens:
+    """The tokens of a running server, which follows changes of the file.
+
+    Parameters
+    ----------
+    file
+        Where they are kept.
+
+    Raises
+    ------
+    ServerError
+        If the file is damaged, or other users may read or change it.
+    """
+
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._seen: tuple[int, ...] | None = None
+        self._tokens: tuple[Token, ...] = ()
+        self._required = False
+        self._refresh()
+
+    @property
+    def required(self) -> bool:
+        """Whether requests need a token; once they do, they do until the server ends, also when none is left.
+
+        Raises
+        ------
+        ServerError
+            If the file has become unusable.
+        """
+        self._refresh()
+        return self._required
+
+    def match(self, secret: str) -> Token | None:
+        """Return the token that was sent, or None; each comparison takes the same time.
+
+        Raises
+        ------
+        ServerError
+            If the file has become unusable.
+        """
+        self._refresh()
+        sent, found = _hash(secret), None
+        for token in self._tokens:
+            if hmac.compare_digest(token.sha256, sent):
+                found = token
+        return found
+
+    def _refresh(self) -> None:
+        state = self._state()
+        if state is None or state != self._seen:
+            self._tokens = self._file.tokens()
+            # Kept only after a good reading: a damaged file is an error at each request until it is mended.
+            self._seen = state
+            self._required = self._required or bool(self._tokens)
+
+    def _state(self) -> tuple[int, ...] | None:
+        try:
+            found = self._file.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _open_to_others(folder: Path) -> bool:
+    mode = folder.stat().st_mode
+    # With the sticky bit, as of /tmp, they cannot replace the files of others.
+    return bool(mode & _OTHERS_WRITE) and not mode & stat.S_ISVTX
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _unwritable(error: OSError) -> OutputError:
+    return OutputError(f"The tokens cannot be written: {error.strerror}.", "Choose another file, or mend its folder.")

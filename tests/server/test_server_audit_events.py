@@ -1,0 +1,100 @@
+"""Which requests leave a line in the audit log, and who leaves none."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import requests
+from served import served
+
+from covid_bert.server.access import ACCESS, Role, find
+from covid_bert.server.audit import AuditLog, default_audit_folder
+from covid_bert.server.audit_check import verify_audit_log
+from covid_bert.server.audit_events import ACTIONS, READING, RefusedLogins
+from covid_bert.server.tokens import TokenFile
+
+STUDY = "MarkerStudy"
+DOWNLOADS = {
+    *("/datastore/image", "/datastore/label", "/datastore/label/version", "/datastore/dataset"),
+    *("/jobs/{identifier}/file", "/session/{session_id}"),
+}
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for file in AuditLog(folder).files() for line in file.read_text().splitlines()]
+
+
+def test_changes_and_downloads_leave_a_line_before_they_are_answered(tmp_path: Path, port: int) -> None:
+    tokens = TokenFile(tmp_path / "tokens.json")
+    secret, reader = tokens.add("anna", Role.ADMIN), tokens.add("bert", Role.READER)
+    folder = default_audit_folder()
+    with served(tokens, port) as url:
+        header = {"Authorization": f"Bearer {secret}"}
+        for method, path in ACCESS:
+            reply = requests.request(
+                method, url + path.replace("{", "").replace("}", "") + f"?image={STUDY}", headers=header
+            )
+            recorded = [line["request_id"] for line in lines(folder)] if folder.exists() else []
+            entry = find(method, path)
+            changes = entry.role is not None and method not in READING and "heartbeat" not in path
+            hands_out = method == "GET" and path in DOWNLOADS
+            assert (reply.headers["X-Request-ID"] in recorded) == (changes or hands_out), (method, path)
+        looked = requests.get(f"{url}/session/x", headers=header).headers["X-Request-ID"]
+        assert looked not in [line["request_id"] for line in lines(folder)]
+        requests.delete(f"{url}/datastore/image?id={STUDY}", headers={"Authorization": f"Bearer {reader}"})
+        for _ in range(5):
+            requests.get(f"{url}/info/", headers={"Authorization": f"Bearer {STUDY}"})
+    written = lines(folder)
+    by_route = {line.get("route"): line for line in written}
+    upload = by_route["PUT /datastore/label"]
+    assert (upload["action"], upload["outcome"], upload["token"], upload["role"]) == (
+        *("label-written", "done", "anna", "admin"),
+    )
+    assert by_route["DELETE /batch/infer"]["outcome"] == "failed"
+    *_, removal, refused = written
+    assert (removal["action"], removal["outcome"], removal["token"]) == ("image-removed", "refused", "bert")
+    assert removal["study"] == upload["study"]
+    assert (refused["action"], refused["token"]) == ("login-refused", None)
+    assert [line["action"] for line in written].count("login-refused") == 1
+    assert STUDY not in "".join(path.read_text() for path in AuditLog(folder).files())
+    assert verify_audit_log(folder).findings == ()
+
+
+def test_strangers_cannot_fill_the_log() -> None:
+    now = [0.0]
+    logins = RefusedLogins(lambda: now[0])
+    events = [logins.event_of({}, 401) for _ in range(100)]
+    assert [event is not None for event in events] == [True] + [False] * 99
+    now[0] = 61.0
+    assert logins.event_of({}, 200) is None
+    event = logins.event_of({}, 401)
+    assert event is not None
+    assert event.facts["others_since_last_line"] == 99
+
+
+def test_requests_from_foreign_pages_leave_no_line(tmp_path: Path, port: int) -> None:
+    with served(TokenFile(tmp_path / "tokens.json"), port) as url:
+        assert requests.delete(f"{url}/datastore/", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert not default_audit_folder().exists()
+
+
+def test_a_log_that_cannot_be_written_does_not_undo_the_change(tmp_path: Path, port: int, caplog) -> None:
+    default_audit_folder().write_text("no folder")
+    with served(TokenFile(tmp_path / "tokens.json"), port) as url:
+        assert requests.put(f"{url}/datastore/label").status_code == 200
+    assert "A line is missing in the audit log" in caplog.text
+
+
+def test_actions_are_of_routes_that_exist() -> None:
+    missing = {route for route in ACTIONS if route not in ACCESS}
+    assert not missing, missing
