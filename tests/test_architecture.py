@@ -18,9 +18,9 @@ FLOW = [
     *("volumes", "networks", "weights", "segmentation", "lungs", "lesions", "phantom", "synthesis", "clips", "systems"),
     *("report", "training", "evaluation"),
 ]
-ENTRIES = ["tasks", "server", "commands", "main", "cli", "cli_groups"]
+ENTRIES = ["client", "datastore", "tasks", "server", "commands", "main", "cli", "cli_groups", "cli_operations"]
 COMMON = {"errors", "files", "progress", "__init__"}
-MONAILABEL_USERS = {"tasks", "server", "main", "commands"}
+MONAILABEL_USERS = {"datastore", "tasks", "server", "main", "commands"}
 
 
 def modules() -> list[Path]:

@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
-from covid_bert.cli_groups import console, evaluate_app, train_app, weights_app
+from covid_bert.cli_groups import console, evaluate_app, token_app, train_app, weights_app
+from covid_bert.cli_operations import operations_app
 from covid_bert.errors import CovidBertError
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(token_app, name="token")
+app.add_typer(operations_app)
 
 
 INTERRUPTED = 130
@@ -176,22 +179,41 @@ def demo(
 
 @app.command()
 def serve(
-    studies: Annotated[Path, typer.Option(help="Folder with the studies.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    studies: Annotated[Path | None, typer.Option(help="Folder with the studies.")] = None,
+    configuration: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="[default: 8000]")] = None,
+    tokens_file: Annotated[Path | None, typer.Option(help="File with the tokens, if not in the data folder.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; with --tls-key.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file without a passphrase.")] = None,
+    allowed_host: Annotated[list[str] | None, typer.Option(help="Name by which clients call; repeatable.")] = None,
+    allowed_origin: Annotated[list[str] | None, typer.Option(help="Web page that may call; repeatable.")] = None,
+    trusted_proxy: Annotated[list[str] | None, typer.Option(help="Address of a proxy; repeatable.")] = None,
+    root_path: Annotated[str | None, typer.Option(help="Path that a proxy takes off, like /covid-bert.")] = None,
+    body_megabytes: Annotated[int | None, typer.Option(help="Largest request.")] = None,
+    voxels_millions: Annotated[int | None, typer.Option(help="Largest study.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Most from one address.")] = None,
+    queue_length: Annotated[int | None, typer.Option(help="Most jobs that wait or run.")] = None,
+    job_minutes: Annotated[int | None, typer.Option(help="How long a job may be computed.")] = None,
+    result_hours: Annotated[float | None, typer.Option(help="How long results of jobs are kept.")] = None,
+    sessions: Annotated[int | None, typer.Option(help="Most uploaded studies at a time.")] = None,
+    session_megabytes: Annotated[int | None, typer.Option(help="Most of all uploaded studies together.")] = None,
+    session_minutes: Annotated[int | None, typer.Option(help="How long an unused one is kept.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, json or text  [default: auto]")] = None,
+    show_configuration: Annotated[bool, typer.Option("--show-configuration", help="Print what holds; end.")] = False,
+    allow_insecure_network: Annotated[
+        bool, typer.Option("--allow-insecure-network", help="Listen for other machines without tokens or TLS.")
+    ] = False,
 ) -> None:
-    """Run the MONAI Label server with the covid-bert app."""
-    from covid_bert.server.launch import serve as run
+    """Run the MONAI Label server with the covid-bert app; docs/server.md explains each setting."""
+    settings = dict(locals())
+    from covid_bert.commands.serve import serve as run
 
-    run(studies, host=host, port=port)
-
-
-@app.command()
-def doctor() -> None:
-    """Check this installation and say how to mend what does not work."""
-    from covid_bert.commands.doctor import doctor as run
-
-    raise typer.Exit(run(console()))
+    own = {name: settings.pop(name) for name in ("configuration", "show_configuration", "allow_insecure_network")}
+    settings["allowed_hosts"] = settings.pop("allowed_host") or None
+    settings["allowed_origins"] = settings.pop("allowed_origin") or None
+    settings["trusted_proxies"] = settings.pop("trusted_proxy") or None
+    run(settings, **own)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The groups of commands: `covid-bert weights`, `covid-bert train` and `covid-bert evaluate`."""
+"""The groups of commands: `covid-bert weights`, `train`, `evaluate` and `token`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
 train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
+token_app = typer.Typer(help="Who may use the server, and as what.", no_args_is_help=True)
 
 
 class TrainingTarget(str, Enum):
@@ -19,6 +20,14 @@ class TrainingTarget(str, Enum):
     LUNGS = "lungs"
     LESIONS = "lesions"
     CLASSIFIERS = "classifiers"
+
+
+class RoleName(str, Enum):
+    """Roles of tokens; a test holds them equal to the server's."""
+
+    READER = "reader"
+    ANNOTATOR = "annotator"
+    ADMIN = "admin"
 
 
 def console():  # type: ignore[no-untyped-def]
@@ -102,3 +111,34 @@ def evaluate_default(
     from covid_bert.commands.evaluate import evaluate_default as run
 
     raise typer.Exit(run(data, out, samples, card, console()))
+
+
+TokensFile = Annotated[Path | None, typer.Option(help="File with the tokens, if not in the data folder.")]
+
+
+@token_app.command("add")
+def token_add(
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    role: Annotated[RoleName, typer.Option(help="reader asks, annotator also writes labels, admin also removes.")],
+    tokens_file: TokensFile = None,
+) -> None:
+    """Make a token and show it this once; a running server takes it at once."""
+    from covid_bert.commands.token import add
+
+    add(name, role.value, tokens_file, console())
+
+
+@token_app.command("list")
+def token_list(tokens_file: TokensFile = None) -> None:
+    """Show the names and roles of all tokens."""
+    from covid_bert.commands.token import show
+
+    show(tokens_file, console())
+
+
+@token_app.command("revoke")
+def token_revoke(name: Annotated[str, typer.Argument(help="As in the list.")], tokens_file: TokensFile = None) -> None:
+    """Make a token useless; a running server refuses it at once."""
+    from covid_bert.commands.token import revoke
+
+    revoke(name, tokens_file, console())

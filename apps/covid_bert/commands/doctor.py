@@ -1,157 +1,91 @@
-"""`covid-bert doctor`: what of this installation works, and how to mend what does not."""
+"""`covid-bert doctor`: what of this installation and of the server works, and how to mend what does not."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-import shutil
-import socket
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from covid_bert.commands.manifest import versions
+from covid_bert.commands.doctor_check import FAULT, NOTE, OK, Check
+from covid_bert.commands.doctor_installation import INSTALLATION_CHECKS
+from covid_bert.commands.doctor_server import SERVER_CHECKS, data_folder_owner
 from covid_bert.errors import CovidBertError
-from covid_bert.systems import SYSTEMS, default_configuration
-from covid_bert.weights import live
-from covid_bert.weights.location import home
-from covid_bert.weights.verify import verify_installed
-
-OK, NOTE, FAULT = "ok", "note", "fault"
-_GIBIBYTE = 2**30
+from covid_bert.server.configuration import PREFIX, ServerConfiguration, load
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line: `state` is ok, note (works, with a limit) or fault (something the user asked for cannot work)."""
+def doctor(console: Console, *, studies: Path | None, configuration: Path | None, as_json: bool) -> int:
+    """Print one line for each check.
 
-    subject: str
-    state: str
-    finding: str
-    remedy: str = ""
+    Parameters
+    ----------
+    console
+        The terminal.
+    studies, configuration
+        As for ``covid-bert serve``; without either, only what every server has is checked.
+    as_json
+        Whether to print ``{"checks": [{subject, state, finding, remedy}], "faults": N}`` instead.
 
-
-def examine() -> list[Check]:
-    """Run all checks; one that breaks is itself a fault."""
-    return [
-        _guarded(check) for check in (_python, _torch, _memory, _disk, _decoders, _server, _port, _weights, _systems)
-    ]
-
-
-def doctor(console: Console) -> int:
-    """Print the checks; the exit code is 1 if there is a fault."""
-    checks = examine()
-    table = Table(title="covid-bert doctor")
-    for column in ("", "what", "finding", "what to do"):
-        table.add_column(column, overflow="fold")
-    colours = {OK: "green", NOTE: "yellow", FAULT: "red"}
+    Returns
+    -------
+    int
+        Exit code: 1 if there is a fault, else 0.
+    """
+    checks = examine(studies, configuration)
+    faults = sum(check.state == FAULT for check in checks)
+    if as_json:
+        print(json.dumps({"checks": [dataclasses.asdict(check) for check in checks], "faults": faults}, indent=2))
+        return int(faults > 0)
+    styles = {OK: "green", NOTE: "yellow", FAULT: "red"}
     for check in checks:
-        table.add_row(f"[{colours[check.state]}]{check.state}[/]", check.subject, check.finding, check.remedy)
-    console.print(table)
-    return int(any(check.state == FAULT for check in checks))
+        console.print(f"{check.state:<6}", style=styles[check.state], end="", highlight=False)
+        remedy = f" {check.remedy}" if check.remedy else ""
+        line = f"{check.subject}: {check.finding}{'.' if remedy else ''}{remedy}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return int(faults > 0)
 
 
-def _guarded(check: Callable[[], Check]) -> Check:
+def examine(studies: Path | None, configuration: Path | None) -> list[Check]:
+    """Run all checks; one that breaks is itself a fault.
+
+    Parameters
+    ----------
+    studies, configuration
+        As for `doctor`.
+
+    Returns
+    -------
+    list of Check
+        Those of the server only if this user is the server's.
+    """
+    checks = [_guarded(check.__name__, check) for check in INSTALLATION_CHECKS]
+    found: ServerConfiguration | None = None
+    if studies is not None or configuration is not None or f"{PREFIX}STUDIES" in os.environ:
+        try:
+            found = load({"studies": studies}, file=configuration)
+        except CovidBertError as error:
+            checks.append(Check("configuration", FAULT, error.message, error.hint))
+    owner = _guarded("user", data_folder_owner)
+    # As another user, looking would leave files behind that the server may not use.
+    return [*checks, owner, *(_on_server(found) if owner.state != FAULT else ())]
+
+
+def _on_server(configuration: ServerConfiguration | None) -> Iterable[Check]:
+    for check in SERVER_CHECKS:
+        yield _guarded(check.__name__, lambda check=check: check(configuration))  # type: ignore[misc]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    subject = name.strip("_").replace("_", " ")
     try:
         return check()
     except CovidBertError as error:
-        return Check(check.__name__.strip("_"), FAULT, error.message, error.hint)
+        return Check(subject, FAULT, error.message, error.hint)
+    except PermissionError as error:
+        name = Path(error.filename or "a file").name
+        return Check(subject, FAULT, f"{name} may not be read", "Run this as the user that the server runs as.")
     except Exception as error:
-        return Check(check.__name__.strip("_"), FAULT, f"{type(error).__name__}: {error}", "Install covid-bert again.")
-
-
-def _python() -> Check:
-    found = versions()
-    text = ", ".join(f"{name} {version}" for name, version in found.items())
-    return Check("versions", OK if sys.version_info >= (3, 10) else FAULT, text, "")
-
-
-def _torch() -> Check:
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-        return Check("device", OK, f"CUDA: {names}")
-    abilities = torch.cpu.get_capabilities()
-    if abilities.get("avx512_bf16") or abilities.get("amx_bf16"):
-        return Check("device", OK, f"CPU with bfloat16, {torch.get_num_threads()} threads")
-    return Check(
-        "device",
-        NOTE,
-        f"CPU without bfloat16, {torch.get_num_threads()} threads",
-        "Studies take longer; a CUDA card helps.",
-    )
-
-
-def _memory() -> Check:
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return Check("memory", NOTE, "not known on this system")
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIBIBYTE
-    if total < 6:
-        return Check("memory", FAULT, f"{total:.1f} GiB", "Long studies need 4 GiB for the program alone; add memory.")
-    return Check("memory", OK, f"{total:.1f} GiB")
-
-
-def _disk() -> Check:
-    folder = home()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free / _GIBIBYTE
-    writable = os.access(existing, os.W_OK)
-    if free < 2 or not writable:
-        return Check(
-            "data folder", FAULT, f"{free:.1f} GiB free, {'' if writable else 'not '}writable",
-            "Set COVID_BERT_HOME to a folder with space that may be written to.",
-        )  # fmt: skip
-    return Check("data folder", OK, f"{folder}, {free:.1f} GiB free")
-
-
-def _decoders() -> Check:
-    from pydicom.pixel_data_handlers import gdcm_handler
-
-    if gdcm_handler.is_available():
-        return Check("compressed DICOM", OK, "JPEG, JPEG-LS, JPEG 2000 and RLE")
-    return Check("compressed DICOM", FAULT, "the GDCM decoder is missing", "Run `pip install python-gdcm`.")
-
-
-def _server() -> Check:
-    try:
-        import monailabel
-    except ImportError:
-        return Check(
-            "server", NOTE, "MONAI Label is not installed: no `serve` and `demo`",
-            "On Python 3.10 or 3.11: `pip install 'covid-bert[server]'`.",
-        )  # fmt: skip
-    return Check("server", OK, f"MONAI Label {monailabel.__version__}")
-
-
-def _port() -> Check:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", 8000))
-        except OSError:
-            return Check("port 8000", NOTE, "in use", "Start the server with --port and another number.")
-    return Check("port 8000", OK, "free")
-
-
-def _weights() -> Check:
-    findings = verify_installed()
-    if findings:
-        first = findings[0]
-        return Check("weights", FAULT, f"{first.name}: {first.message}", "Run `covid-bert weights verify`.")
-    return Check("weights", OK, "all installed weights are intact")
-
-
-def _systems() -> Check:
-    untrained = [
-        name
-        for name, entry in SYSTEMS.items()
-        if any(live(part.weights) is None for part in entry.configurations[default_configuration(name)].parts.values())
-    ]
-    if untrained:
-        return Check(
-            "trained systems", NOTE, f"untrained: {', '.join(untrained)}",
-            "Their scores mean nothing until weights are installed: `covid-bert weights list`.",
-        )  # fmt: skip
-    return Check("trained systems", OK, "all systems have weights")
+        return Check(subject, FAULT, f"{type(error).__name__}: {error}", "Install covid-bert again.")

@@ -1,0 +1,64 @@
+"""The commands for whoever runs a server: `covid-bert doctor`, `audit`, `backup` and `restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_bert.cli_groups import console
+
+operations_app = typer.Typer()
+audit_app = typer.Typer(help="The record of who changed what on the server.", no_args_is_help=True)
+operations_app.add_typer(audit_app, name="audit")
+
+Studies = Annotated[Path, typer.Argument(help="Folder with the studies, as the server has it.")]
+
+
+@operations_app.command()
+def doctor(
+    studies: Annotated[Path | None, typer.Option(help="Also check what the server needs for this folder.")] = None,
+    configuration: Annotated[Path | None, typer.Option(help="Also check the server with this TOML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check this installation and say how to mend what does not work; exit code 1 if there is a fault."""
+    from covid_bert.commands.doctor import doctor as run
+
+    raise typer.Exit(run(console(), studies=studies, configuration=configuration, as_json=as_json))
+
+
+@audit_app.command("verify")
+def audit_verify() -> None:
+    """Check that every line of the audit log is there and unchanged; exit code 1 if not."""
+    from covid_bert.commands.audit import verify
+
+    raise typer.Exit(verify(console()))
+
+
+@audit_app.command("name")
+def audit_name(study: Annotated[str, typer.Argument(help="Id of a study.")]) -> None:
+    """Print the name that a study has in the audit log, to look for its lines."""
+    from covid_bert.commands.audit import name_of
+
+    name_of(study, console())
+
+
+@operations_app.command()
+def backup(studies: Studies, target: Annotated[Path, typer.Argument(help="New file, for example labels.tar.")]) -> None:
+    """Copy all labels, their versions and the index into one file, also while the server runs; no images, no tokens."""
+    from covid_bert.commands.backup import backup as run
+
+    run(studies, target, console())
+
+
+@operations_app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="File of `covid-bert backup`.")],
+    studies: Studies,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of labels that are there.")] = False,
+) -> None:
+    """Bring labels, versions and index back; what was there is kept aside. Stop the server before."""
+    from covid_bert.commands.backup import restore as run
+
+    run(source, studies, replace=replace, console=console())
