@@ -1,0 +1,1 @@
+"""What the benchmarks of the server share: starting servers, small studies, load, and faults."""
