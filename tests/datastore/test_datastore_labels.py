@@ -216,7 +216,7 @@ def test_errors_name_no_study(store, tmp_path: Path) -> None:
 
 
 def test_only_so_many_masks_wait_for_their_check(store, tmp_path: Path, monkeypatch) -> None:
-    places = store._writing._grids._places
+    places = store._writing._turns._places
     for _ in range(8):
         places.acquire()
     with pytest.raises(BusyError) as caught:

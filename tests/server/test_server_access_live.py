@@ -34,6 +34,8 @@ from covid_bert.server.metrics import Metrics
 from covid_bert.server.tokens import LiveTokens, TokenFile
 app = create_routes(configuration, LiveTokens(TokenFile(Path(sys.argv[1]) / "tokens.json")), Metrics())
 print("ROUTES", json.dumps([[sorted(getattr(r, "methods", None) or []), getattr(r, "path", None)] for r in app.routes]))
+from monailabel.interfaces.utils.app import app_instance
+print("MASKS", app_instance().datastore()._writing.check_mask.__qualname__)
 """
 
 
@@ -99,6 +101,7 @@ def test_every_route_of_the_application_has_an_entry(tmp_path: Path) -> None:
     command = [sys.executable, "-c", ROUTES, str(tmp_path / "studies")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3600)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "MASKS MaskChecker.check" in done.stdout.splitlines(), "masks are decoded in the server's process"
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ROUTES ")]
     routes = {(method, path) for methods, path in json.loads(line.removeprefix("ROUTES ")) for method in methods}
     # Starlette answers HEAD wherever it answers GET; the table does not let it through.

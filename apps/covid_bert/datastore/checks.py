@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +21,42 @@ _MAGIC = {".nii.gz": (0, b"\x1f\x8b"), ".nii": (344, b"n+"), ".nrrd": (0, b"NRRD
 _HEADER_BYTES = 2**16
 
 
+MaskCheck = Callable[[Path, Path], None]
+
+
+class Turns:
+    """Lets one mask at a time be checked: several would only need their memory together."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST_WAITING)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Wait for a turn.
+
+        Raises
+        ------
+        BusyError
+            If too many wait; each would hold a thread of the server.
+        """
+        if not self._places.acquire(blocking=False):
+            raise BusyError("Many masks are being checked just now.", "Try again later.", retry_after=_RETRY_SECONDS)
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._places.release()
+
+
 class GridCheck:
     """Compares masks with their images, whose grids are kept after the first time."""
 
     def __init__(self) -> None:
         self._grids: OrderedDict[tuple[object, ...], Volume] = OrderedDict()
-        # One image is read at a time: several would only need their memory together.
-        self._reading = threading.Lock()
-        self._places = threading.BoundedSemaphore(_MOST_WAITING)
 
     def check(self, mask: Path, image: Path) -> None:
-        """Check a mask's size, place and values.
+        """Check a mask's size, place and values; one call at a time.
 
         Parameters
         ----------
@@ -44,18 +71,10 @@ class GridCheck:
             If the mask is damaged, has another size than the image, lies elsewhere (the message says whether
             spacing, direction or origin differ), or holds other values than the whole numbers 0 to 255; or if the
             image cannot be read.
-        BusyError
-            If too many wait for this check; each would hold a thread of the server.
         """
         if mask.stat().st_size == 0:
             raise UnreadableFileError("The file of the mask is empty.", "Export the mask and send it again.")
-        if not self._places.acquire(blocking=False):
-            raise BusyError("Many masks are being checked just now.", "Try again later.", retry_after=_RETRY_SECONDS)
-        try:
-            with self._reading:
-                read_mask(mask, self._outline(image))
-        finally:
-            self._places.release()
+        read_mask(mask, self._outline(image))
 
     def _outline(self, image: Path) -> Volume:
         key = _state(image)

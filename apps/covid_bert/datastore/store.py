@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_bert.datastore.archive import write_archive
+from covid_bert.datastore.checks import MaskCheck
 from covid_bert.datastore.index import Entry
 from covid_bert.datastore.information import IMAGE_BYTES, LABEL_BYTES, checked
 from covid_bert.datastore.names import (
@@ -47,6 +48,16 @@ class StudyDatastore(OfferedStudies):
         super().__init__(folder, Writing(folder, follow=auto_reload))
         if not read_only:
             self._writing.recover()
+
+    def check_masks_with(self, check: MaskCheck) -> None:
+        """Let something else than `GridCheck` in this process check masks that arrive.
+
+        Parameters
+        ----------
+        check
+            Called as ``check(mask, image)``, once at a time; raises what `GridCheck.check` raises.
+        """
+        self._writing.check_mask = check
 
     def set_name(self, name: str) -> None:
         """Set the data set's name."""

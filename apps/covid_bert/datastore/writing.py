@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from covid_bert.datastore.checks import GridCheck, check_image
+from covid_bert.datastore.checks import GridCheck, MaskCheck, Turns, check_image
 from covid_bert.datastore.detached import remove_voxels
 from covid_bert.datastore.index import LABELS_NAME, Draft, Entry, Index, Snapshot
 from covid_bert.datastore.information import IMAGE_BYTES, checked, without_reserved
@@ -47,7 +47,8 @@ class Writing:
         self.live = LiveView(folder, self._index, follow=follow)
         self.labels = Labels(folder / LABELS_NAME)
         self._staging = Staging(folder)
-        self._grids = GridCheck()
+        self.check_mask: MaskCheck = GridCheck().check
+        self._turns = Turns()
 
     def recover(self) -> None:
         """Finish or undo what a kill or power failure has cut off.
@@ -152,12 +153,15 @@ class Writing:
         ------
         InputError
             If it does not fit its image; see `GridCheck.check`.
+        BusyError
+            If too many masks wait for their check.
         NotFoundError
             If the study was removed meanwhile.
         OutputError
             If it cannot be written; the label is then as before.
         """
-        self._grids.check(file, image)
+        with self._turns.take():
+            self.check_mask(file, image)
         return self._save(identifier, tag, file, suffix, info)
 
     def save_study_label(self, identifier: str, label: StudyLabel, author: str) -> Version:

@@ -19,6 +19,7 @@ from monailabel.interfaces.utils.app import app_instance
 from starlette.types import ASGIApp
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.datastore.store import StudyDatastore
 from covid_bert.main import CovidBertApp
 from covid_bert.server import batch, datastore_routes, failures, health, inference, login, sessions, stock
 from covid_bert.server.configuration import ServerConfiguration
@@ -28,6 +29,7 @@ from covid_bert.server.jobs.inference import open_app
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import AppRequests
 from covid_bert.server.layers import protected
+from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.sessions_store import SessionStore
 from covid_bert.server.strict import refuse_unknown
@@ -80,6 +82,9 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         result_hours=configuration.result_hours,
         job_minutes=configuration.job_minutes,
     )
+    masks = MaskChecker(most_voxels)
+    if isinstance(store := opened.datastore(), StudyDatastore):
+        store.check_masks_with(masks.check)
     batches = batch.Batches(runner, functools.partial(inference.save_label, opened.datastore()))
 
     @asynccontextmanager
@@ -91,7 +96,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         runner.start()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, runner, kept)
+        await run_in_threadpool(_close, batches, runner, kept, masks)
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -113,13 +118,14 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     inference.install(app, runner, opened, hold_session)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
-    datastore_routes.install(app, opened, most_voxels=most_voxels)
+    datastore_routes.install(app, opened)
     jobs.install(app, runner, hold_session)
     metrics.follow_queue(runner.queue_length)
     return app
 
 
-def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore) -> None:
+def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker) -> None:
     batches.stop()
     runner.close()
     kept.close()
+    masks.close()

@@ -20,7 +20,6 @@ from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
 from covid_bert.errors import NotFoundError, ParameterError
 from covid_bert.server.received import received
-from covid_bert.volumes.assembly import MAX_VOXELS, voxel_limit
 
 if TYPE_CHECKING:
     from covid_bert.main import CovidBertApp
@@ -52,7 +51,7 @@ class StudyLabelReply(BaseModel):
     version: Version
 
 
-def install(app: FastAPI, opened: CovidBertApp, *, most_voxels: int = MAX_VOXELS) -> None:
+def install(app: FastAPI, opened: CovidBertApp) -> None:
     """Add the routes to an application, which turns `CovidBertError` into replies.
 
     Nothing is added where the studies come from elsewhere than a folder.
@@ -63,15 +62,13 @@ def install(app: FastAPI, opened: CovidBertApp, *, most_voxels: int = MAX_VOXELS
         The application.
     opened
         MONAI Label's app, for its datastore.
-    most_voxels
-        Of an image that a mask is compared with.
     """
     store = opened.datastore()
     if isinstance(store, StudyDatastore):
         # Plain functions run on threads: disk and locks are never waited for on the event loop.
         _add_reading(app, store)
         _add_versions(app, store)
-        _add_writing(app, store, opened, most_voxels)
+        _add_writing(app, store, opened)
         _add_removing(app, store)
 
 
@@ -144,7 +141,7 @@ def _add_versions(app: FastAPI, store: StudyDatastore) -> None:
         return StudyLabelReply(label=label, version=store.save_study_label(image, label, _caller(request)))
 
 
-def _add_writing(app: FastAPI, store: StudyDatastore, opened: CovidBertApp, most_voxels: int) -> None:
+def _add_writing(app: FastAPI, store: StudyDatastore, opened: CovidBertApp) -> None:
     @app.put("/datastore/", tags=["Datastore"], include_in_schema=False, response_model=None)
     @app.put("/datastore/image", tags=["Datastore"], summary="Add an image", response_model=None)
     def add_image(
@@ -171,7 +168,7 @@ def _add_writing(app: FastAPI, store: StudyDatastore, opened: CovidBertApp, most
         # The author is who holds the token, whatever the request says.
         info = {**_object(params), "user": _caller(request)}
         suffix = required_suffix(label.filename or ".nii.gz", MASK_SUFFIXES)
-        with received(label.file, suffix) as path, voxel_limit(most_voxels):
+        with received(label.file, suffix) as path:
             saved = store.save_label(image, str(path), kind, info)
         further = opened.on_save_label(image, saved) or {}
         return {**further, "image": image, "label": saved}
