@@ -51,6 +51,7 @@ def port() -> int:
 def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put the process's logging back as it was."""
     monkeypatch.setenv(FORMAT_VARIABLE, "auto")
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
     factory, handlers, raises = logging.getLogRecordFactory(), list(logging.root.handlers), logging.raiseExceptions
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     names = ["", "covid_bert", *logging.root.manager.loggerDict]

@@ -90,7 +90,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         opened.server_mode(True)
-        opened.on_init_complete()
+        # Not on_init_complete: its timer for sessions would write lines of its own, and `kept` has one.
         kept.start()
         expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
         runner.start()

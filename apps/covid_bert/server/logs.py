@@ -121,6 +121,8 @@ def configure(form: LogFormat = LogFormat.AUTO, stream: TextIO | None = None) ->
         Where to; standard error if None.
     """
     os.environ[FORMAT_VARIABLE] = form.value
+    # Python's helper process cleans up after a worker that was killed, and would say so in lines of its own.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     target = stream if stream is not None else sys.stderr
     readable = form is LogFormat.TEXT or (form is LogFormat.AUTO and target.isatty())
     handler = logging.StreamHandler(target)
