@@ -98,8 +98,8 @@ class LiveView:
         """Return what is offered now."""
         with self._looking:
             view = self._view
-            times = self._folder_times() if self._follow or view is None else self._times
-            if view is None or times is None or times != self._times:
+            times = self._folder_times() if self._follow or self._times is None else self._times
+            if view is None or self._times is None or times != self._times:
                 view = self._scanned(times)
             snapshot = self._index.current()
             if snapshot is not view.snapshot:
@@ -112,6 +112,11 @@ class LiveView:
         with self._looking:
             self._view = self._scanned(self._folder_times())
             return self._view
+
+    def outdate(self) -> None:
+        """Let the next one who asks look at the folder again."""
+        with self._looking:
+            self._times = None
 
     def _scanned(self, times: tuple[int, ...] | None) -> View:
         # The times are those from before: a change during the look is noticed by the next one.

@@ -222,7 +222,7 @@ class Writing:
                 # Of the draft, not of the file: a damaged one has just been kept aside.
                 known = Snapshot(dict(draft.objects), draft.name, draft.description)
                 yield draft, View(known, seen.studies, seen.label_names)
-            self.live.refresh()
+            self.live.outdate()
 
 
 @contextmanager
