@@ -35,6 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_BERT_HOME", str(folder / "home"))
         with running_server(studies, folder / "server.log") as url:
-            (temporary,) = (folder / "home" / "temporary").iterdir()
+            (temporary,) = (folder / "home" / "temporary").glob("server-*")
             yield Server(url, studies, folder / "server.log", temporary)
     assert not temporary.exists(), "nothing of a patient stays after the server's end"
