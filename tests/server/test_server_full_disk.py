@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,10 @@ def client() -> TestClient:
         with received(file.file, ".nii") as path:
             return path.stat().st_size + len(note)
 
+    @app.get("/write/{number}")
+    def write(number: int) -> None:
+        raise OSError(number, os.strerror(number), "patient-name")
+
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -40,6 +46,19 @@ def test_an_upload_that_finds_no_room_is_answered_with_507(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     reply = client.put("/file", files=sent)
     assert (reply.status_code, reply.json()["detail"]["code"]) == (507, "cannot-write")
+    assert "patient-name" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [
+        *((number, 507, "cannot-write") for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+        *((number, 500, "internal") for number in (errno.EACCES, errno.EIO, errno.ENOENT)),
+    ],
+)
+def test_any_route_says_that_the_disk_is_full(client: TestClient, number: int, status: int, code: str) -> None:
+    reply = client.get(f"/write/{number}")
+    assert (reply.status_code, reply.json()["detail"]["code"]) == (status, code)
     assert "patient-name" not in reply.text
 
 

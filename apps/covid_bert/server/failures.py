@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,12 +11,13 @@ from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
-from covid_bert.errors import CovidBertError
+from covid_bert.errors import CovidBertError, OutputError
 from covid_bert.server.headers import unexpected
 from covid_bert.server.received import not_kept
 from covid_bert.server.replies import error_reply, request_id
 
 _CODES = {400: "bad-request", 404: "not-found", 405: "not-found", 413: "too-large", 422: "bad-parameter"}
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CHECK = "Compare the request with GET /openapi.json."
 
 
@@ -25,6 +27,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(MONAILabelException, _monailabel)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -62,6 +65,15 @@ async def _monailabel(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MONAILabelException)
     detail = {"code": "not-found", "message": str(error.msg), "hint": "Ask for what there is with GET /info/."}
     return _reply(request, 404, detail)
+
+
+async def _system(request: Request, error: Exception) -> JSONResponse:
+    """Say that the disk is full, wherever that was met; all else is unexpected."""
+    assert isinstance(error, OSError)
+    if error.errno not in _FULL:
+        raise error
+    full = OutputError("The server's disk takes no more.", "The operator must make room on it.")
+    return await _typed(request, full)
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
