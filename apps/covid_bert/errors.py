@@ -213,6 +213,12 @@ class ServerError(CovidBertError):
     exit_code = 9
 
 
+class TokensUnusableError(ServerError):
+    """The running server cannot read its file of tokens."""
+
+    http_status = 503
+
+
 class WorkerDiedError(ServerError):
     """The process that computed a job ended without an answer."""
 

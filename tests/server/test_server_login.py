@@ -74,6 +74,21 @@ def test_a_refused_login_is_in_the_audit_log_and_guesses_are_counted(url: str, t
     assert secret not in text
 
 
+@pytest.mark.parametrize("content", ["{", '{"tokens": [{"name": "anna"}]}'])
+def test_tokens_that_cannot_be_read_are_the_servers_fault(url: str, tokens: TokenFile, content: str) -> None:
+    tokens.add("anna", Role.READER)
+    tokens.path.write_text(content)
+    login = {"username": "anna", "password": "guessed"}
+    replies = [
+        *(requests.get(f"{url}/auth/"), requests.post(f"{url}/auth/token", data=login)),
+        requests.get(f"{url}/auth/token/valid"),
+    ]
+    assert [reply.status_code for reply in replies] == [503] * 3
+    details = [reply.json()["detail"] for reply in replies]
+    assert {detail["code"] for detail in details} == {"server"}
+    assert len({(detail["message"], detail["hint"]) for detail in details}) == 1
+
+
 def test_a_login_without_need_gives_nothing(url: str) -> None:
     reply = requests.post(f"{url}/auth/token", data={"username": "a", "password": "b"}).json()
     assert reply == {"access_token": None, "token_type": None}

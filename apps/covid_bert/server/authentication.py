@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from covid_bert.errors import ServerError
+from covid_bert.errors import TokensUnusableError
 from covid_bert.server.access import Role, find
 from covid_bert.server.replies import error_reply, route_path
 from covid_bert.server.tokens import LiveTokens
@@ -84,8 +84,8 @@ class Authentication:
             return None
         try:
             caller = self._caller(scope)
-        except ServerError as error:
-            return error_reply(scope, 503, error.code, error.message, "Its operator must mend the file of tokens.")
+        except TokensUnusableError as error:
+            return error_reply(scope, error.http_status, error.code, error.message, error.hint)
         if isinstance(caller, JSONResponse):
             return caller
         scope.setdefault("state", {})["caller"] = caller

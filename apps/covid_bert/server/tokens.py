@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from covid_bert.errors import NotFoundError, OutputError, ParameterError, ServerError
+from covid_bert.errors import NotFoundError, OutputError, ParameterError, ServerError, TokensUnusableError
 from covid_bert.files import remove_abandoned, write_private
 from covid_bert.server.access import Role
 from covid_bert.weights.location import home
@@ -176,10 +176,10 @@ class LiveTokens:
 
     def __init__(self, file: TokenFile) -> None:
         self._file = file
-        self._seen: tuple[int, ...] | None = None
-        self._tokens: tuple[Token, ...] = ()
+        # The file's state and what it held then, replaced as one: threads that read it at one moment cannot mix them.
+        self._known: tuple[tuple[int, ...] | None, tuple[Token, ...]] = (None, ())
         self._required = False
-        self._refresh()
+        self._read()
 
     @property
     def required(self) -> bool:
@@ -187,7 +187,7 @@ class LiveTokens:
 
         Raises
         ------
-        ServerError
+        TokensUnusableError
             If the file has become unusable.
         """
         self._refresh()
@@ -198,23 +198,29 @@ class LiveTokens:
 
         Raises
         ------
-        ServerError
+        TokensUnusableError
             If the file has become unusable.
         """
         self._refresh()
         sent, found = _hash(secret), None
-        for token in self._tokens:
+        for token in self._known[1]:
             if hmac.compare_digest(token.sha256, sent):
                 found = token
         return found
 
     def _refresh(self) -> None:
+        try:
+            self._read()
+        except ServerError as error:
+            # The hint is for the operator; who calls cannot follow it.
+            raise TokensUnusableError(error.message, "Its operator must mend the file of tokens.") from error
+
+    def _read(self) -> None:
         state = self._state()
-        if state is None or state != self._seen:
-            self._tokens = self._file.tokens()
+        if state is None or state != self._known[0]:
             # Kept only after a good reading: a damaged file is an error at each request until it is mended.
-            self._seen = state
-            self._required = self._required or bool(self._tokens)
+            self._known = state, self._file.tokens()
+            self._required = self._required or bool(self._known[1])
 
     def _state(self) -> tuple[int, ...] | None:
         try:
