@@ -242,3 +242,20 @@ def test_commands_record_tokens_and_verify() -> None:
     change(folder / "audit.jsonl", '"anna"', '"bert"')
     result = runner.invoke(app, ["audit", "verify"])
     assert (result.exit_code, "audit.jsonl:1: This line was changed." in result.output) == (1, True)
+
+
+def test_a_change_has_a_line_before_it_and_one_after_it(log: AuditLog) -> None:
+    with log.change("label-written", study=STUDY):
+        assert [line["outcome"] for line in lines(log.folder)] == ["begun"]
+    with pytest.raises(ValueError, match="disk"), log.change("label-written", study=STUDY):
+        raise ValueError("disk")
+    assert [line["outcome"] for line in lines(log.folder)] == ["begun", "done", "begun", "failed"]
+    assert faults(log) == []
+
+
+def test_a_change_is_not_made_where_it_cannot_be_recorded(log: AuditLog) -> None:
+    log.folder.write_text("no folder")
+    made = []
+    with pytest.raises(OutputError), log.change("label-written", study=STUDY):
+        made.append(STUDY)
+    assert made == []

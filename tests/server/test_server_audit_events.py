@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+import served as module
 from served import served
 
+from covid_bert.errors import OutputError
 from covid_bert.server.access import ACCESS, Role, find
-from covid_bert.server.audit import AuditLog, default_audit_folder
+from covid_bert.server.audit import AuditKey, AuditLog, default_audit_folder
 from covid_bert.server.audit_check import verify_audit_log
 from covid_bert.server.audit_events import ACTIONS, READING, RefusedLogins
 from covid_bert.server.tokens import TokenFile
@@ -44,11 +48,12 @@ def test_changes_and_downloads_leave_a_line_before_they_are_answered(tmp_path: P
             reply = requests.request(
                 method, url + path.replace("{", "").replace("}", "") + f"?image={STUDY}", headers=header
             )
-            recorded = [line["request_id"] for line in lines(folder)] if folder.exists() else []
+            recorded = [line["request_id"] for line in lines(folder)]
             entry = find(method, path)
             changes = entry.role is not None and method not in READING and "heartbeat" not in path
             hands_out = method == "GET" and path in DOWNLOADS
-            assert (reply.headers["X-Request-ID"] in recorded) == (changes or hands_out), (method, path)
+            times = 2 if changes else 1 if hands_out else 0
+            assert recorded.count(reply.headers["X-Request-ID"]) == times, (method, path)
         looked = requests.get(f"{url}/session/x", headers=header).headers["X-Request-ID"]
         assert looked not in [line["request_id"] for line in lines(folder)]
         requests.delete(f"{url}/datastore/image?id={STUDY}", headers={"Authorization": f"Bearer {reader}"})
@@ -88,10 +93,65 @@ def test_requests_from_foreign_pages_leave_no_line(tmp_path: Path, port: int) ->
     assert not default_audit_folder().exists()
 
 
-def test_a_log_that_cannot_be_written_does_not_undo_the_change(tmp_path: Path, port: int, caplog) -> None:
+def damaged_folder() -> None:
     default_audit_folder().write_text("no folder")
+
+
+def lost_key() -> None:
+    AuditLog(default_audit_folder()).append("before")
+    (default_audit_folder() / "key").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "status", "code"), [(damaged_folder, 507, "cannot-write"), (lost_key, 503, "server")]
+)
+def test_a_change_that_cannot_be_recorded_is_not_begun(
+    tmp_path: Path, port: int, damage: Callable[[], None], status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage()
+    reached = []
+    monkeypatch.setattr(module, "application", noting(reached))
     with served(TokenFile(tmp_path / "tokens.json"), port) as url:
-        assert requests.put(f"{url}/datastore/label").status_code == 200
+        for method, path in ACCESS:
+            if method in READING or "heartbeat" in path or ACCESS[method, path].role is None:
+                continue
+            reply = requests.request(method, url + path.replace("{", "").replace("}", ""))
+            assert (reply.status_code, reply.json()["detail"]["code"]) == (status, code), (method, path)
+        assert reached == []
+        assert requests.get(f"{url}/datastore/image?image={STUDY}").status_code == 200
+        assert reached == ["/datastore/image"]
+
+
+def noting(reached: list[str]) -> Any:
+    """The application, which notes the paths of the requests that it gets."""
+    whole = module.application
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            reached.append(scope["path"])
+        await whole(scope, receive, send)
+
+    return application
+
+
+def test_a_change_that_fills_the_disk_is_answered_and_its_beginning_stays(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = AuditLog.append
+
+    def full_after_it(self: AuditLog, action: str, *, outcome: str = "done", **more: Any) -> None:
+        if outcome != "begun":
+            raise OutputError("The audit log cannot be written: full.", "Free disk space.")
+        whole(self, action, outcome=outcome, **more)
+
+    monkeypatch.setattr(AuditLog, "append", full_after_it)
+    with served(TokenFile(tmp_path / "tokens.json"), port) as url:
+        reply = requests.put(f"{url}/datastore/label?image={STUDY}")
+    assert reply.status_code == 200
+    (line,) = lines(default_audit_folder())
+    assert (line["action"], line["outcome"], line["token"]) == ("label-written", "begun", "local")
+    assert (line["request_id"], "status" in line) == (reply.headers["X-Request-ID"], False)
+    assert line["study"] == AuditKey(default_audit_folder()).name(STUDY)
     assert "A line is missing in the audit log" in caplog.text
 
 

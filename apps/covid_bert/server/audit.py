@@ -11,23 +11,29 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from covid_bert.errors import OutputError, ServerError
+from covid_bert.errors import CovidBertError, OutputError, ServerError
 from covid_bert.files import remove_abandoned, sync, write_private
 from covid_bert.weights.location import home
+
+logger = logging.getLogger(__name__)
 
 CURRENT = "audit.jsonl"
 ROTATED = "audit-[0-9]*.jsonl"
 HEAD = "head.json"
 START = "0" * 64
+# The outcome that the line before a change names; one with the outcome itself follows.
+BEGUN = "begun"
 _KEY_BYTES = 32
 _MEGABYTE = 2**20
 _LONGEST_LINE = 2**16
@@ -153,6 +159,31 @@ class AuditLog:
             raise OutputError(
                 f"The audit log cannot be written: {reason}.", "Free disk space, or mend the folder's permissions."
             ) from error
+
+    @contextmanager
+    def change(self, action: str, **who_and_what: Any) -> Iterator[None]:
+        """Add a line before the block, which makes a change, and one with its outcome after it.
+
+        Parameters
+        ----------
+        action, **who_and_what
+            As for `append`, without the outcome.
+
+        Raises
+        ------
+        OutputError, ServerError
+            If the first line cannot be written; the block is not run then. The second one is tried only.
+        """
+        self.append(action, outcome=BEGUN, **who_and_what)
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            try:
+                self.append(action, outcome=outcome, **who_and_what)
+            except CovidBertError as error:
+                logger.error("The outcome of a change is missing in the audit log: %s", error)
 
     def files(self) -> list[Path]:
         """The files of the log, oldest first."""

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from covid_bert.server.access import Entry
+from covid_bert.server.audit import BEGUN
 from covid_bert.server.replies import request_id
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,17 +77,26 @@ def note_study(request: Request, study: str) -> None:
 def event_of(scope: Scope, entry: Entry | None, status: int) -> AuditEvent | None:
     """Return the event of a request that changes something or fetches a patient's image, or tried to, else None.
 
-    The caller must be known.
-
     Parameters
     ----------
     scope
-        The request's ASGI scope.
+        The request's ASGI scope; its caller is known.
     entry
         Its place in the table of access.
     status
         HTTP status of the answer; 0 if there was none.
     """
+    return _event(scope, entry, _outcome(status), {"status": status})
+
+
+def beginning_of(scope: Scope, entry: Entry | None) -> AuditEvent | None:
+    """Return the event of a request that is about to change something, else None; parameters as `event_of`."""
+    if entry is None or entry.method in READING:
+        return None
+    return _event(scope, entry, BEGUN, {})
+
+
+def _event(scope: Scope, entry: Entry | None, outcome: str, facts: Mapping[str, Any]) -> AuditEvent | None:
     # Requests that are refused before the login leave no line, or strangers could fill the disk.
     caller = scope.get("state", {}).get("caller")
     if entry is None or caller is None or entry.role is None:
@@ -97,11 +107,11 @@ def event_of(scope: Scope, entry: Entry | None, status: int) -> AuditEvent | Non
         return None
     return AuditEvent(
         action,
-        _outcome(status),
+        outcome,
         token=caller.name,
         role=caller.role.value,
         study=None if entry.path == _SESSION else _study(scope),
-        facts={"route": f"{entry.method} {entry.path}", "status": status, "request_id": request_id(scope)},
+        facts={"route": f"{entry.method} {entry.path}", **facts, "request_id": request_id(scope)},
     )
 
 

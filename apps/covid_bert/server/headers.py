@@ -5,10 +5,8 @@ What fails in any layer below is answered here, and logged without the error's m
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 from starlette.datastructures import MutableHeaders
@@ -16,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from covid_bert.errors import CovidBertError
 from covid_bert.server.access import HEALTH, find
-from covid_bert.server.audit import AuditLog
 from covid_bert.server.audit_events import AuditEvent, RefusedLogins, event_of
 from covid_bert.server.logs import current_request, describe, log_request
 from covid_bert.server.metrics import Metrics
+from covid_bert.server.recording import Recorder
 from covid_bert.server.replies import error_reply, request_id, route_path
 
 logger = logging.getLogger(__name__)
@@ -48,17 +46,15 @@ class RequestFrame:
         The application behind.
     metrics
         Where requests are counted.
-    audit
-        Where changes and refused logins are recorded, before they are answered.
+    recorder
+        Where the outcome of changes, downloads and refused logins are recorded, before they are answered.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, audit: AuditLog) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, recorder: Recorder) -> None:
         self.app = app
         self.metrics = metrics
-        self.audit = audit
+        self.recorder = recorder
         self._refused_logins = RefusedLogins()
-        # Waiting for the disk must not hold up other requests; one thread keeps the lines in their order.
-        self._writer = ThreadPoolExecutor(1, "audit")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens below."""
@@ -82,7 +78,7 @@ class RequestFrame:
                 if scope.get("scheme") == "https":
                     headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
                 for event in self._events(scope, status):
-                    await asyncio.get_running_loop().run_in_executor(self._writer, self._write, event)
+                    await self.recorder.write_if_possible(event)
             await send(message)
 
         started = time.perf_counter()
@@ -97,7 +93,7 @@ class RequestFrame:
             if not status:
                 # Nobody waits any more, and waiting here could be cancelled.
                 for event in self._events(scope, status):
-                    self._writer.submit(self._write, event)
+                    self.recorder.write_later(event)
             self._record(scope, status, time.perf_counter() - started)
             current_request.reset(named)
 
@@ -116,20 +112,6 @@ class RequestFrame:
         entry = find(scope["method"], route_path(scope))
         found = (event_of(scope, entry, status), self._refused_logins.event_of(scope, status))
         return [event for event in found if event is not None]
-
-    def _write(self, event: AuditEvent) -> None:
-        try:
-            self.audit.append(
-                event.action,
-                outcome=event.outcome,
-                token=event.token,
-                role=event.role,
-                study=event.study,
-                facts=event.facts,
-            )
-        except CovidBertError as error:
-            # The change was made, and saying otherwise would have it made again.
-            logger.error("A line is missing in the audit log: %s", error)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         entry = find(scope["method"], route_path(scope))

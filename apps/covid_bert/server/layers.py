@@ -13,6 +13,7 @@ from covid_bert.server.guard import AddressGuard
 from covid_bert.server.headers import RequestFrame
 from covid_bert.server.limits import RateLimit
 from covid_bert.server.metrics import Metrics
+from covid_bert.server.recording import ChangesRecorded, Recorder
 from covid_bert.server.tokens import LiveTokens
 
 
@@ -30,7 +31,8 @@ def protected(app: ASGIApp, configuration: ServerConfiguration, tokens: LiveToke
     metrics
         Where requests are counted.
     """
-    layered: ASGIApp = Authentication(app, tokens, own_machine=configuration.loopback)
+    recorder = Recorder(AuditLog(default_audit_folder()))
+    layered: ASGIApp = Authentication(ChangesRecorded(app, recorder), tokens, own_machine=configuration.loopback)
     layered = BodyLimit(layered, configuration.body_megabytes)
     layered = RateLimit(layered, configuration.requests_per_minute)
     if configuration.allowed_origins:
@@ -43,4 +45,4 @@ def protected(app: ASGIApp, configuration: ServerConfiguration, tokens: LiveToke
             expose_headers=("Retry-After", "X-Request-ID"),
         )
     layered = AddressGuard(layered, hosts=configuration.hosts, origins=configuration.allowed_origins)
-    return RequestFrame(layered, metrics, AuditLog(default_audit_folder()))
+    return RequestFrame(layered, metrics, recorder)
