@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -15,10 +18,12 @@ from typing import Any
 import pytest
 import requests
 import uvicorn
-from fake_jobs import ADMIN, running, wait_for
+from fake_jobs import ADMIN, await_that, running, wait_for
 from served import in_thread
 
-from covid_bert.server.jobs.runner import JobRunner
+from covid_bert.errors import GoneError
+from covid_bert.server.audit import AuditKey, AuditLog
+from covid_bert.server.jobs.runner import JobResult, JobRunner
 from needed import require_module
 
 require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
@@ -48,6 +53,13 @@ class Served:
     runner: JobRunner
     store: FakeStore
     server: uvicorn.Server
+    audit: AuditLog
+
+    def audited(self, image: str) -> list[tuple[str, str]]:
+        """Action and outcome of the lines about a study."""
+        found = [json.loads(line) for file in self.audit.files() for line in file.read_text().splitlines()]
+        name = AuditKey(self.audit.folder).name(image) if found else ""
+        return [(line["action"], line["outcome"]) for line in found if line["study"] == name]
 
     def infer(self, query: str, role: str = "annotator", **options: Any) -> requests.Response:
         params = {"params": (None, json.dumps(options.pop("params", {})))}
@@ -67,12 +79,13 @@ def serving(folder: Path) -> Iterator[Served]:
     from fastapi import Depends, FastAPI
     from starlette.datastructures import Headers
 
-    from covid_bert.server import batch, failures, inference
+    from covid_bert.server import batch, failures, health, inference
     from covid_bert.server.access import Role
     from covid_bert.server.authentication import Caller
+    from covid_bert.server.metrics import Metrics
     from covid_bert.server.strict import refuse_unknown
 
-    store = FakeStore()
+    store, audit = FakeStore(), AuditLog(folder / "audit")
 
     class Opened:
         def datastore(self) -> FakeStore:
@@ -88,15 +101,17 @@ def serving(folder: Path) -> Iterator[Served]:
 
     with running(folder) as runner:
         failures.install(app)
-        inference.install(app, runner, Opened(), lambda *_: lambda: None)
-        batches = batch.Batches(runner, lambda *saved: inference.save_label(store, *saved))
+        save = functools.partial(inference.save_label, store, audit)
+        inference.install(app, runner, Opened(), lambda *_: lambda: None, save)
+        batches = batch.Batches(runner, save)
         batch.install(app, batches, Opened())
+        health.install(app, Metrics(), Opened, lambda: runner.alive)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         config = uvicorn.Config(with_caller, port=port, log_level="warning", timeout_graceful_shutdown=1)
         with in_thread(config) as server:
-            yield Served(f"http://127.0.0.1:{port}", port, runner, store, server)
+            yield Served(f"http://127.0.0.1:{port}", port, runner, store, server, audit)
 
 
 def test_the_reply_has_json_and_image_and_leaves_nothing(served: Served) -> None:
@@ -107,11 +122,36 @@ def test_the_reply_has_json_and_image_and_leaves_nothing(served: Served) -> None
     assert served.store.saved == []
 
 
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("place", ["shutil.copyfile", "TemporaryDirectory"])
+def test_no_room_for_the_reply_is_said_as_such_and_leaves_nothing(
+    served: Served, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"covid_bert.server.inference.{place}", full)
+        reply = served.infer("image=study")
+    assert (reply.status_code, reply.json()["detail"]["code"]) == (507, "cannot-write")
+    assert list(tmp_path.iterdir()) == []
+    assert served.infer("image=study").status_code == 200
+
+
+def test_a_result_that_went_with_its_session_is_gone(tmp_path: Path) -> None:
+    from covid_bert.server.inference import _own_copy
+
+    with pytest.raises(GoneError):
+        _own_copy(JobResult({}, tmp_path / "gone.nii.gz", "lungs"), tmp_path)
+
+
 def test_a_label_is_saved_for_the_study_that_was_computed_and_no_other(served: Served) -> None:
     assert served.infer("image=study", params={"save_label": True}).status_code == 200
     ((image, content, tag, information),) = served.store.saved
     assert (image, content, tag) == ("study", b"mask of study", "original")
     assert information["user"] == "anna"
+    assert served.audited("study") == [("label-written", "begun"), ("label-written", "done")]
     served.store.saved.clear()
     for query, files in (("image=study", {"file": ("a.nii", b"other")}), ("image=study&session_id=other", {})):
         assert served.infer(query, params={"save_label": True}, files=files).status_code == 422
@@ -131,21 +171,29 @@ def test_a_client_that_leaves_gives_its_place_back(served: Served) -> None:
     head = f"POST /infer/fake?image=left HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body)
-        deadline = time.monotonic() + 120
-        while not served.runner.queue_length():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        await_that(lambda: served.runner.queue_length() > 0)
         job = served.runner.jobs(ADMIN)[0]
     wait_for(served.runner, job.id, "cancelled")
+
+
+def test_other_requests_are_answered_while_many_wait_for_their_inference(served: Served) -> None:
+    waiting = 4
+    with ThreadPoolExecutor(waiting) as pool:
+        held = [pool.submit(served.infer, f"image={number}", params={"action": "steps"}) for number in range(waiting)]
+        await_that(lambda: served.runner.queue_length() == waiting)
+        # One is answered on the event loop, the other one by a thread.
+        for path in ("healthz", "readyz", "batch/infer"):
+            assert requests.get(f"{served.url}/{path}", timeout=60).status_code in {200, 404, 503}
+        assert not any(reply.done() for reply in held)
+        for job in served.runner.jobs(ADMIN)[:waiting]:
+            served.runner.cancel(job.id, ADMIN)
+        assert {reply.result(120).json()["detail"]["code"] for reply in held} == {"cancelled"}
 
 
 def test_who_waits_when_the_server_stops_is_told_to_come_back(tmp_path: Path) -> None:
     with serving(tmp_path) as served, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(served.infer, "image=study", params={"action": "steps"})
-        deadline = time.monotonic() + 120
-        while not served.runner.queue_length():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        await_that(lambda: served.runner.queue_length() > 0)
         served.server.should_exit = True
         reply = waiting.result(120)
     assert (reply.status_code, reply.json()["detail"]["code"]) == (503, "interrupted")
@@ -166,6 +214,7 @@ def test_a_batch_saves_its_labels_and_goes_past_bad_studies(served: Served) -> N
     state = batch_state(served, "DONE")
     assert {name: error["code"] for name, error in state["errors"].items()} == {"nobody": "not-found"}
     assert sorted(label[0] for label in served.store.saved) == ["a", "b"]
+    assert served.audited("b") == [("label-written", "begun"), ("label-written", "done")]
     served.store.saved.clear()
     requests.post(f"{served.url}/batch/infer/fake?images=unlabeled", json={"label_tag": "final"}, timeout=60)
     batch_state(served, "DONE")

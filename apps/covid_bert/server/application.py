@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -22,6 +22,7 @@ from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.main import CovidBertApp
 from covid_bert.server import batch, datastore_routes, failures, health, inference, login, sessions, stock
+from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.configuration import ServerConfiguration
 from covid_bert.server.jobs import routes as jobs
 from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
@@ -85,7 +86,8 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     masks = MaskChecker(most_voxels)
     if isinstance(store := opened.datastore(), StudyDatastore):
         store.check_masks_with(masks.check)
-    batches = batch.Batches(runner, functools.partial(inference.save_label, opened.datastore()))
+    save = functools.partial(inference.save_label, store, AuditLog(default_audit_folder()))
+    batches = batch.Batches(runner, save)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +117,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     health.install(app, metrics, lambda: opened, lambda: runner.alive)
     login.install(app, tokens)
     stock.install(app, opened)
-    inference.install(app, runner, opened, hold_session)
+    inference.install(app, runner, opened, hold_session, save)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
     datastore_routes.install(app, opened)
@@ -125,7 +127,9 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
 
 
 def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker) -> None:
-    batches.stop()
-    runner.close()
-    kept.close()
-    masks.close()
+    # One after the other, the last one here first, also if one fails.
+    with ExitStack() as closing:
+        closing.callback(masks.close)
+        closing.callback(kept.close)
+        closing.callback(runner.close)
+        closing.callback(batches.stop)

@@ -6,7 +6,6 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -17,15 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from covid_bert.errors import BusyError, CovidBertError, InternalError, NotFoundError
 from covid_bert.main import CovidBertApp
 from covid_bert.server.authentication import Caller, caller_of
-from covid_bert.server.jobs.runner import JobResult, JobRunner
+from covid_bert.server.inference import SaveLabel
+from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.logs import describe
 
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 20
 _BUSY_SECONDS = 1.0
-
-SaveLabel = Callable[[str, JobResult, str, str, str], str]
 
 
 class Images(str, Enum):
@@ -76,7 +74,7 @@ class Batches:
     runner
         The queue of jobs.
     save
-        Called with study, result, tag, model and caller's name; keeps the image of a result as a label.
+        Keeps a result as a label.
     """
 
     def __init__(self, runner: JobRunner, save: SaveLabel) -> None:
@@ -162,7 +160,7 @@ class Batches:
                 self._job = None
             result = self._runner.result(job.id, caller)
             if result.file is not None:
-                self._save(study, result, tag, model, caller.name)
+                self._save(study, result, tag, model, caller)
             return
 
 

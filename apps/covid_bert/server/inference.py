@@ -17,13 +17,15 @@ from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.interfaces.datastore import Datastore
 
 from covid_bert.datastore.names import UPLOAD_SUFFIXES, required_suffix
-from covid_bert.errors import CancelledError, CovidBertError, NotAllowedError, ParameterError
+from covid_bert.errors import CancelledError, CovidBertError, GoneError, NotAllowedError, ParameterError
 from covid_bert.main import CovidBertApp
 from covid_bert.server.access import Role
+from covid_bert.server.audit import AuditLog
 from covid_bert.server.authentication import Caller, caller_of
 from covid_bert.server.jobs.records import interrupted
 from covid_bert.server.jobs.routes import Release
 from covid_bert.server.jobs.runner import JobResult, JobRunner
+from covid_bert.server.logs import current_request
 from covid_bert.server.received import received
 from covid_bert.server.requests import check_infer_request
 
@@ -31,8 +33,16 @@ from covid_bert.server.requests import check_infer_request
 _LEFT_SECONDS = 1.0
 
 
+# Called with study, result, tag, model and caller; keeps the image of a result as a label, and returns its id.
+SaveLabel = Callable[[str, JobResult, str, str, Caller], str]
+
+
 def install(
-    app: FastAPI, runner: JobRunner, opened: CovidBertApp, hold_session: Callable[[Request, str], Release]
+    app: FastAPI,
+    runner: JobRunner,
+    opened: CovidBertApp,
+    hold_session: Callable[[Request, str], Release],
+    save: SaveLabel,
 ) -> None:
     """Add the route to an application.
 
@@ -46,6 +56,8 @@ def install(
         MONAI Label's app, for its datastore.
     hold_session
         As for `covid_bert.server.jobs.routes.install`.
+    save
+        Keeps a result as a label.
     """
 
     @app.post("/infer/{model}", tags=["Infer"], summary="Run an inference and wait for it", response_model=None)
@@ -65,7 +77,7 @@ def install(
             store, image=image, session_id=session_id, params=params, file=file, label=label, output=output
         )
         saves = bool(parameters.get("save_label"))
-        if saves and not request.state.caller.role.covers(Role.ANNOTATOR):
+        if saves and not caller_of(request).role.covers(Role.ANNOTATOR):
             raise NotAllowedError("Saving a label needs the role annotator.", "Leave save_label out.")
         if saves and (session_id or file is not None):
             # It is another study than the one that may be named beside it.
@@ -95,8 +107,7 @@ def install(
             reply = await run_in_threadpool(_own_copy, result, folder)
             if saves and result.file is not None:
                 tag = parameters.get("label_tag") or "original"
-                author = request.state.caller.name
-                reply["label"] = await run_in_threadpool(save_label, store, image, result, tag, model, author)
+                reply["label"] = await run_in_threadpool(save, image, result, tag, model, caller_of(request))
             return await run_in_threadpool(send_response, store, reply, output, background_tasks)
         except BaseException:
             # FastAPI runs them only after an answer.
@@ -104,13 +115,17 @@ def install(
             raise
 
 
-def save_label(store: Datastore, image: str, result: JobResult, tag: str, model: str, author: str) -> str:
+def save_label(
+    store: Datastore, audit: AuditLog, image: str, result: JobResult, tag: str, model: str, caller: Caller
+) -> str:
     """Keep the image of a result as a label of its study.
 
     Parameters
     ----------
     store
         The server's studies.
+    audit
+        Has a line before the label is written, and one after it.
     image
         The study's id.
     result
@@ -119,16 +134,25 @@ def save_label(store: Datastore, image: str, result: JobResult, tag: str, model:
         Tag of the label.
     model
         Name of the infer task.
-    author
-        Name of the user's token.
+    caller
+        Whose label it is.
 
     Returns
     -------
     str
         The label's id.
+
+    Raises
+    ------
+    OutputError, ServerError
+        If the audit log cannot be written; nothing is kept then.
+    CovidBertError
+        As the datastore's.
     """
-    information = {"model": model, "params": result.params, "user": author}
-    return str(store.save_label(image, str(result.file), tag, information))
+    information = {"model": model, "params": result.params, "user": caller.name}
+    facts = {"model": model, "request_id": current_request.get()}
+    with audit.change("label-written", token=caller.name, role=caller.role.value, study=image, facts=facts):
+        return str(store.save_label(image, str(result.file), tag, information))
 
 
 async def _computed(
@@ -163,5 +187,9 @@ def _own_copy(result: JobResult, folder: Path) -> dict[str, Any]:
     if result.file is None:
         return {"file": None, "params": result.params}
     copy = folder / f"{result.produces}{''.join(result.file.suffixes[-2:])}"
-    shutil.copyfile(result.file, copy)
+    try:
+        shutil.copyfile(result.file, copy)
+    except FileNotFoundError as error:
+        # The session ended, or was ended, in this moment.
+        raise GoneError("The result was removed with its study.", "Submit the study again.") from error
     return {"file": str(copy), "params": result.params}
