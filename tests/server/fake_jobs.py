@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from covid_bert.server.authentication import Caller
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import Prepared
 
+# Only a test that fails waits for so long.
+_PATIENCE_SECONDS = 120
 ADMIN = Caller("root", Role.ADMIN)
 ANNA = Caller("anna", Role.READER)
 BERT = Caller("bert", Role.READER)
@@ -41,10 +43,9 @@ def compute(request: dict[str, Any], progress: Progress, folder: Path) -> tuple[
     if action == "hang":
         while True:
             time.sleep(0.1)
-    if action == "burn":
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            pass
+    if action == "gate":
+        while not Path(request["journal"]).with_name("open").exists():
+            time.sleep(0.01)
     if action == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "allocate":
@@ -109,8 +110,21 @@ def submit(runner: JobRunner, image: str, action: str = "work", owner: Caller = 
     return runner.submit(prepared, owner).id
 
 
-def wait_for(runner: JobRunner, identifier: str, *states: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
+def open_gate(runner: JobRunner) -> None:
+    """Let the jobs with the action "gate" end."""
+    runner.requests.journal.with_name("open").touch()
+
+
+def await_that(true: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def wait_for(runner: JobRunner, identifier: str, *states: str) -> Any:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         job = runner.job(identifier, ADMIN)
         if job.state in states:
@@ -120,7 +134,7 @@ def wait_for(runner: JobRunner, identifier: str, *states: str, seconds: float = 
 
 
 def wait_for_stage(runner: JobRunner, identifier: str, stage: str = "fake") -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         job = runner.job(identifier, ADMIN)
         if job.stage == stage:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from covid_bert.errors import ServerError
+from covid_bert.server.jobs import database
 from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
 from covid_bert.server.jobs.store import JobStore
 from covid_bert.server.jobs.submission import Prepared
@@ -35,6 +40,21 @@ def test_each_folder_of_studies_has_its_jobs(tmp_path: Path) -> None:
         JobStore(jobs_folder(tmp_path / "a"), time.time())
     first.close()
     second.close()
+
+
+def test_a_server_waits_while_another_one_looks_for_old_results(tmp_path: Path, monkeypatch) -> None:
+    other, asked = JobStore(tmp_path, time.time()), threading.Event()
+
+    def noted(*arguments: Any, **options: Any) -> FileLock:
+        asked.set()
+        return FileLock(*arguments, **options)
+
+    monkeypatch.setattr(database, "FileLock", noted)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(JobStore, tmp_path, time.time(), patience=120)
+        assert asked.wait(120)
+        other.close()
+        waiting.result(120).close()
 
 
 def test_the_same_studies_are_served_once_whatever_the_data_folder(tmp_path: Path) -> None:

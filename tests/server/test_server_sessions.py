@@ -163,9 +163,8 @@ def test_the_folder_is_emptied_at_the_start_and_at_the_end(tmp_path: Path) -> No
         upload(kept)
 
 
-def test_a_thread_removes_what_has_expired(kept: SessionStore, clock: Clock, monkeypatch) -> None:
-    monkeypatch.setattr("covid_bert.server.sessions_store._SWEEP_SECONDS", 0.05)
-    upload(kept)
+def expire_by_itself(kept: SessionStore, clock: Clock) -> None:
+    """Wait until the thread has removed all."""
     kept.start()
     try:
         clock.now += 601
@@ -175,6 +174,28 @@ def test_a_thread_removes_what_has_expired(kept: SessionStore, clock: Clock, mon
             time.sleep(0.05)
     finally:
         kept.close()
+
+
+def test_a_thread_removes_what_has_expired(kept: SessionStore, clock: Clock, monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.server.sessions_store._SWEEP_SECONDS", 0.05)
+    upload(kept)
+    expire_by_itself(kept, clock)
+
+
+def test_the_thread_goes_on_after_a_failure(kept: SessionStore, clock: Clock, monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.server.sessions_store._SWEEP_SECONDS", 0.05)
+    upload(kept)
+    whole, failures = kept.remove_expired, []
+
+    def sometimes() -> int:
+        if not failures:
+            failures.append(1)
+            raise OSError("the disk does not answer")
+        return whole()
+
+    monkeypatch.setattr(kept, "remove_expired", sometimes)
+    expire_by_itself(kept, clock)
+    assert failures
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes")

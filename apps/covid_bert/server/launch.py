@@ -47,6 +47,8 @@ def prepare(configuration: ServerConfiguration) -> None:
         If MONAI Label is not installed.
     ParameterError
         If the folder cannot be used.
+    OutputError
+        If the program's data folder cannot be written.
     """
     studies = configuration.studies
     require_monailabel()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covid_bert.errors import BusyError, GoneError, NotFoundError, TooLargeError
+from covid_bert.server.logs import describe
 from covid_bert.server.received import not_kept
 
 logger = logging.getLogger(__name__)
@@ -267,4 +268,8 @@ class SessionStore:
 
     def _sweep(self) -> None:
         while not self._stopped.wait(_SWEEP_SECONDS):
-            self.remove_expired()
+            try:
+                self.remove_expired()
+            except Exception as error:
+                # Without this thread no study would ever be removed again.
+                logger.error("Sessions that have ended cannot be removed now: %s", describe(error))

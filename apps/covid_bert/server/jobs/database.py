@@ -50,8 +50,15 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def lock_folder(folder: Path) -> FileLock:
+def lock_folder(folder: Path, patience: float) -> FileLock:
     """Take the folder for this process; a process that ends, however it does, gives it back.
+
+    Parameters
+    ----------
+    folder
+        Of the list of jobs.
+    patience
+        Seconds that another process may still have it, at least 0.
 
     Raises
     ------
@@ -60,7 +67,7 @@ def lock_folder(folder: Path) -> FileLock:
     """
     lock = FileLock(folder / "lock", mode=0o600)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout as error:
         raise ServerError(
             "Another server already serves this folder of studies.", "Stop it first, or choose another folder."

@@ -53,7 +53,7 @@ class Dispatcher(threading.Thread):
     longest
         Seconds that a computation may take before its process is killed.
     on_end
-        Called after each computation, on this thread.
+        Called after each computation and from time to time, on this thread; may fail and is then called again.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Dispatcher(threading.Thread):
         """Work until `close`; a failure of the disk is tried again."""
         while not self._closing.is_set():
             try:
+                self._on_end()
                 # Started before it is needed: opening the app takes seconds.
                 self._ready_worker()
                 self._sweep()
@@ -139,7 +140,6 @@ class Dispatcher(threading.Thread):
             outcome = {"error": InternalError("The job could not be run.", "Look in the server's log.").to_json()}
         self._keep(computation, outcome)
         self.stage = None
-        self._on_end()
 
     def _outcome(self, computation: Computation, folder: Path) -> dict[str, Any]:
         """Let the worker compute, and return its last message, or the error instead of one."""

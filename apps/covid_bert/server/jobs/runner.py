@@ -21,6 +21,8 @@ from covid_bert.server.jobs.worker import MakeCompute
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 1, 600
 _UNKNOWN_RETRY = 30
+# A server of other studies that starts takes the folder for a moment, to remove old results.
+_LOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class JobRunner:
         self.requests = requests
         self._queue_length = queue_length
         self._clock = SteadyClock()
-        self._store = JobStore(folder, self._clock())
+        self._store = JobStore(folder, self._clock(), patience=_LOCK_SECONDS)
         self._completions: list[tuple[str, Future[None]]] = []
         self._lock = threading.Lock()
         self._dispatcher = Dispatcher(
@@ -233,10 +235,12 @@ class JobRunner:
         queue: dict[int, tuple[int, int | None]] = {}
         waiting, total = 0, 0.0
         known = True
+        usual: dict[str, float] = {}
         for computation in self._store.unfinished():
-            durations = self._store.durations(computation.model)
+            if computation.model not in usual:
+                usual[computation.model] = statistics.median(self._store.durations(computation.model) or [0.0])
             elapsed = 0.0 if computation.started is None else self._clock() - computation.started
-            left = statistics.median(durations) - elapsed if durations else 0.0
+            left = usual[computation.model] - elapsed
             known = known and left > 0
             total += left
             queue[computation.number] = waiting, round(total) if known else None

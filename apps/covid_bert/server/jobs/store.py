@@ -47,6 +47,8 @@ class JobStore:
         For the database and the results; made with mode 0700.
     now
         Seconds since the epoch. Later times in an older database are taken for now: the clock was set back.
+    patience
+        Seconds that another process may still have the folder.
 
     Raises
     ------
@@ -54,10 +56,10 @@ class JobStore:
         If another server uses the folder.
     """
 
-    def __init__(self, folder: Path, now: float) -> None:
+    def __init__(self, folder: Path, now: float, *, patience: float = 0.0) -> None:
         self.folder = private_folder(folder)
         self._results = private_folder(folder / "results")
-        self._folder_lock = lock_folder(folder)
+        self._folder_lock = lock_folder(folder, patience)
         self._database = open_database(folder)
         self._lock = threading.RLock()
         self._recover(now)
