@@ -43,7 +43,7 @@ def test_a_killed_server_loses_only_what_it_computed(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     process.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while _runs(int(worker)):
         assert time.monotonic() < deadline, "the worker outlived its server"
         time.sleep(0.05)

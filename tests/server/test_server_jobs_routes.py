@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from fake_jobs import ADMIN, running, wait_for, wait_for_stage
+from fake_jobs import ADMIN, await_that, running, wait_for, wait_for_stage
 
 from covid_bert.errors import GoneError
 from needed import require_module
@@ -151,10 +151,7 @@ def test_a_session_is_held_until_its_job_has_ended(served, held) -> None:
     assert held == ["anna-2"]
     client.delete(f"/jobs/{blocking}")
     wait_for(runner, waiting, "done")
-    deadline = time.monotonic() + 10
-    while held:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    await_that(lambda: not held)
     refused = client.post("/jobs", json={"model": "fake", "session_id": "anna-2", "params": {"no_such_key": 1}})
     assert (refused.status_code, held) == (422, []), "no hold is left where there is no job"
 
@@ -166,15 +163,14 @@ def test_unknown_jobs(served, identifier: str) -> None:
     assert client.delete(f"/jobs/{identifier}").status_code == 404
 
 
-def test_other_requests_stay_fast_while_the_worker_computes(served) -> None:
+def test_other_requests_are_answered_while_the_worker_computes(served) -> None:
     client, runner = served
-    job = post(client, "burnt", "burn").json()["id"]
+    job = post(client, "endless", "steps").json()["id"]
     wait_for_stage(runner, job)
-    seconds = []
-    while runner.job(job, ADMIN).state == "running":
-        start = time.perf_counter()
-        assert client.get("/healthz").status_code == 200
-        seconds.append(time.perf_counter() - start)
-    assert len(seconds) > 100, "the computation, which lasts three seconds, held them up"
-    # What is promised is measured by benchmarks/server_load.py, on a machine that does nothing else.
-    assert sorted(seconds)[int(0.99 * len(seconds))] < 0.25
+    # How fast is measured by benchmarks/server_load.py.
+    for path in ("/healthz", "/jobs", f"/jobs/{job}"):
+        assert client.get(path).status_code == 200
+    assert post(client, "next").status_code == 202
+    assert runner.job(job, ADMIN).state == "running"
+    client.delete(f"/jobs/{job}")
+    wait_for(runner, job, "cancelled")

@@ -6,6 +6,7 @@ import functools
 import http.client
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def slowly(seconds: float, piece: bytes, count: int = 3) -> Iterator[bytes]:
 
 
 def test_a_body_that_does_not_arrive_is_given_up(tokens, port, monkeypatch) -> None:
-    monkeypatch.setattr(layers, "BodyLimit", functools.partial(BodyLimit, patience_seconds=1.0))
+    monkeypatch.setattr(layers, "BodyLimit", functools.partial(BodyLimit, patience_seconds=2.0))
     with served(tokens, port) as url:
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             head = b"PUT /datastore/label HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
@@ -47,25 +48,34 @@ def test_a_body_that_does_not_arrive_is_given_up(tokens, port, monkeypatch) -> N
             reply.begin()
             assert reply.status == 408
             assert json.loads(reply.read())["detail"]["code"] == "too-slow"
-        assert requests.put(f"{url}/datastore/label", data=slowly(2.0, b"x" * 2**16)).json()["bytes"] == 3 * 2**16
+        assert requests.put(f"{url}/datastore/label", data=slowly(3.0, b"x" * 2**16)).json()["bytes"] == 3 * 2**16
 
 
 def test_a_head_that_does_not_arrive_is_given_up(tokens, port, monkeypatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
     with served(tokens, port) as url:
         for start in (b"", b"GET /healthz HTTP/1.1\r\nHost: local"):
-            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-                connection.sendall(start)
-                assert connection.recv(1) == b"", "closed, not waited for"
+            with monkeypatch.context() as patch:
+                patch.setattr(connections, "HEAD_SECONDS", 1.0)
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                    connection.sendall(start)
+                    assert connection.recv(1) == b"", "closed, not waited for"
         assert requests.get(f"{url}/healthz").status_code == 200
 
 
 def test_an_answer_that_is_not_read_is_thrown_away(tokens, port, monkeypatch) -> None:
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
+    lost = threading.Event()
+    whole = connections.ImpatientProtocol.connection_lost
+
+    def connection_lost(self: connections.ImpatientProtocol, error: Exception | None) -> None:
+        lost.set()
+        whole(self, error)
+
     with served(tokens, port) as url:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with monkeypatch.context() as patch, socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            patch.setattr(connections, "UNREAD_SECONDS", 1.0)
+            patch.setattr(connections.ImpatientProtocol, "connection_lost", connection_lost)
             connection.sendall(b"GET /datastore/dataset HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            time.sleep(4)
+            assert lost.wait(120), "waited for whoever does not read"
             received = 0
             try:
                 while part := connection.recv(2**20):
