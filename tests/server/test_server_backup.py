@@ -20,6 +20,7 @@ from covid_bert.cli import app
 from covid_bert.errors import ArchiveError, BusyError, NotFoundError, OutputError, ParameterError, ServerError
 from covid_bert.server import backup as backups
 from covid_bert.server import restore as restoring
+from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.backup import back_up
 from covid_bert.server.launch import only_server_of
 from covid_bert.server.restore import restore
@@ -175,6 +176,20 @@ def test_labels_that_are_there_stay_unless_told_and_are_kept_aside(studies: Path
     assert aside is not None
     assert state(aside) == before
     assert aside.name.startswith(".before-restore-")
+
+
+def test_a_restoring_is_in_the_audit_log_or_is_not_done(studies: Path, archive: Path, empty: Path) -> None:
+    log = AuditLog(default_audit_folder())
+    restore(archive, empty)
+    lines = [json.loads(line) for file in log.files() for line in file.read_text().splitlines()]
+    assert [(line["action"], line["outcome"], line["files"]) for line in lines] == [
+        *(("labels-restored", "begun", len(LABELS)), ("labels-restored", "done", len(LABELS))),
+    ]
+    before = state(studies)
+    (log.folder / "key").unlink()
+    with pytest.raises(ServerError, match="audit log"):
+        restore(archive, studies, replace=True)
+    assert state(studies) == before
 
 
 def test_a_running_server_is_not_changed_under_its_feet(archive: Path, empty: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from covid_bert.datastore.index import INDEX_NAME, LABELS_NAME, label_lock
 from covid_bert.errors import ArchiveError, BusyError, NotFoundError, OutputError, ParameterError
 from covid_bert.files import sync
+from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.backup import FORMAT, MANIFEST_NAME, BackupFile, BackupManifest
 from covid_bert.server.launch import only_server_of
 
@@ -51,11 +52,11 @@ def restore(source: Path, studies: Path, *, replace: bool = False) -> tuple[Back
     ParameterError
         If there are labels already and `replace` is not set.
     ServerError
-        If a server runs.
+        If a server runs, or the key of the audit log is lost.
     BusyError
         If the labels stay locked.
     OutputError
-        If the disk does not take it; what was there is then in its place again.
+        If the disk, or the audit log, does not take it; what was there is then in its place again.
     """
     for path, exists in ((source, source.is_file()), (studies, studies.is_dir())):
         if not exists:
@@ -70,7 +71,8 @@ def restore(source: Path, studies: Path, *, replace: bool = False) -> tuple[Back
         try:
             staging.mkdir(mode=0o700)
             manifest = _unpack(source, staging)
-            with label_lock(studies):
+            facts = {"files": len(manifest.files), "made": manifest.created}
+            with label_lock(studies), AuditLog(default_audit_folder()).change("labels-restored", facts=facts):
                 aside = _swap(studies, staging)
         except tarfile.TarError as error:
             raise ArchiveError(f"{source.name} is damaged or is no back-up.", _AGAIN) from error
