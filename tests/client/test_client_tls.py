@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from covid_bert.client import (
     ConnectionLostError,
     WrongServerError,
 )
+from covid_bert.client.connection import _tls
 
 ONCE = Backoff(attempts=1)
 
@@ -63,6 +65,22 @@ def test_certificate_of_another(tls_server, tmp_path) -> None:
     with pytest.raises(CertificateError):
         Client(tls_server.url, TOKEN, ca_file=other, backoff=ONCE).info()
     assert tls_server.requests == []
+
+
+def test_given_certificates_stand_in_the_place_of_the_systems(tls_server, certificate, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    other, _ = make_certificate(tmp_path, name="other")
+    with pytest.raises(CertificateError):
+        Client(tls_server.url, TOKEN, ca_file=other, backoff=ONCE).info()
+    assert tls_server.requests == []
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_tls_is_not_spoken_also_where_the_system_allows_it(monkeypatch) -> None:
+    lenient = ssl.create_default_context()
+    lenient.minimum_version = ssl.TLSVersion.TLSv1
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: lenient)
+    assert _tls(None).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_certificate_for_another_host(tmp_path) -> None:

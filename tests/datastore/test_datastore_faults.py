@@ -15,6 +15,7 @@ from small_images import write_image, write_mask
 from covid_bert.datastore.index import Index, label_lock
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.errors import BusyError
+from covid_bert.files import write_atomically
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 
@@ -193,6 +194,25 @@ def test_a_lock_that_is_not_given_back_is_a_typed_error(folder: Path, monkeypatc
     with label_lock(folder), pytest.raises(BusyError) as caught, index.changing():
         pass
     assert caught.value.http_status == 429
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch) -> None:
+    target, synchronised = tmp_path / "file.json", []
+    target.write_text("old")
+    monkeypatch.setattr("covid_bert.files.sync", lambda path: synchronised.append((path, target.read_text())))
+    write_atomically(target, "new")
+    (temporary, before), (parent, after) = synchronised
+    assert (temporary.parent, before) == (tmp_path, "old")
+    assert (parent, after) == (tmp_path, "new")
+
+
+def test_an_upload_is_on_the_disk_before_it_takes_its_name(store, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    synchronised, new = [], folder / "new.nii.gz"
+    monkeypatch.setattr("covid_bert.datastore.writing.sync", lambda path: synchronised.append((path, new.exists())))
+    store.add_image("new", str(write_image(tmp_path / "upload.nii.gz", 1)), {})
+    (staged, before), (parent, after) = synchronised
+    assert (staged.parent.parent.name, before) == (".incoming", False)
+    assert (parent, after) == (folder, True)
 
 
 def test_images_are_moved_into_place_whole(store, folder: Path, tmp_path: Path, monkeypatch) -> None:

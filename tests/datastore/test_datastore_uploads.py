@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -49,6 +50,26 @@ def test_another_image_of_the_same_name_never_replaces_the_first(store, folder: 
     assert other.startswith("chest-")
     assert (folder / "chest.nii.gz").read_bytes() == before
     assert Path(store.get_image_uri(other)).read_bytes() == upload.read_bytes()
+
+
+def test_an_id_with_digits_of_the_content_may_be_taken_too(store, folder: Path, tmp_path: Path) -> None:
+    upload = write_image(tmp_path / "chest.nii.gz", 1)
+    digits = hashlib.sha256(upload.read_bytes()).hexdigest()[:12]
+    theirs = write_image(folder / f"chest-{digits}.nii.gz", 2)
+    before = theirs.read_bytes()
+    with pytest.raises(ConflictError):
+        store.add_image("", str(upload), {})
+    assert theirs.read_bytes() == before
+
+
+def test_a_file_that_is_no_study_is_not_overwritten_either(store, folder: Path, tmp_path: Path) -> None:
+    # Two of one name are not offered, so that their id is free.
+    before = (folder / "chest.nii.gz").read_bytes()
+    write_image(folder / "chest.nii", 2)
+    assert store.list_images() == []
+    with pytest.raises(ConflictError):
+        store.add_image("chest", str(write_image(tmp_path / "upload.nii.gz", 1)), {})
+    assert (folder / "chest.nii.gz").read_bytes() == before
 
 
 def test_an_id_stays_taken_while_its_file_is_away(store, folder: Path, tmp_path: Path) -> None:

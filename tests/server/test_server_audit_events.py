@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable
@@ -14,10 +15,13 @@ import served as module
 from served import served
 
 from covid_bert.errors import OutputError
-from covid_bert.server.access import ACCESS, Role, find
+from covid_bert.server.access import ACCESS, Entry, Role, find
 from covid_bert.server.audit import AuditKey, AuditLog, default_audit_folder
 from covid_bert.server.audit_check import verify_audit_log
-from covid_bert.server.audit_events import ACTIONS, READING, RefusedLogins
+from covid_bert.server.audit_events import ACTIONS, READING, RefusedLogins, event_of
+from covid_bert.server.authentication import Caller
+from covid_bert.server.headers import RequestFrame
+from covid_bert.server.metrics import Metrics
 from covid_bert.server.tokens import TokenFile
 
 STUDY = "MarkerStudy"
@@ -73,6 +77,26 @@ def test_changes_and_downloads_leave_a_line_before_they_are_answered(tmp_path: P
     assert [line["action"] for line in written].count("login-refused") == 1
     assert STUDY not in "".join(path.read_text() for path in AuditLog(folder).files())
     assert verify_audit_log(folder).findings == ()
+
+
+def test_a_change_whose_client_has_left_is_recorded(tmp_path: Path) -> None:
+    async def without_answer(scope, *_) -> None:
+        scope["state"]["caller"] = Caller("anna", Role.ADMIN)
+
+    frame = RequestFrame(without_answer, Metrics(), AuditLog(tmp_path / "audit"))
+    scope = {"type": "http", "method": "DELETE", "path": "/datastore/image", "query_string": b"id=a"}
+    asyncio.run(frame(scope, None, None))
+    frame._writer.shutdown()
+    (line,) = lines(tmp_path / "audit")
+    assert (line["action"], line["outcome"], line["status"]) == ("image-removed", "failed", 0)
+
+
+def test_a_change_without_a_name_of_its_own_is_recorded() -> None:
+    scope = {"state": {"caller": Caller("anna", Role.READER)}}
+    event = event_of(scope, Entry("POST", "/new", Role.READER), 200)
+    assert event is not None
+    assert (event.action, event.token) == ("changed", "anna")
+    assert event_of(scope, Entry("GET", "/new", Role.READER), 200) is None
 
 
 def test_strangers_cannot_fill_the_log() -> None:

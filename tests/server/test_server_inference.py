@@ -91,6 +91,11 @@ def serving(folder: Path) -> Iterator[Served]:
         def datastore(self) -> FakeStore:
             return store
 
+    def hold_session(_request: Any, session: str) -> Any:
+        if session == "of-another":
+            raise GoneError("The uploaded study is no longer kept.", "Upload it again.")
+        return lambda: None
+
     app = FastAPI(dependencies=[Depends(refuse_unknown)])
 
     async def with_caller(scope: Any, receive: Any, send: Any) -> None:
@@ -102,7 +107,7 @@ def serving(folder: Path) -> Iterator[Served]:
     with running(folder) as runner:
         failures.install(app)
         save = functools.partial(inference.save_label, store, audit)
-        inference.install(app, runner, Opened(), lambda *_: lambda: None, save)
+        inference.install(app, runner, Opened(), hold_session, save)
         batches = batch.Batches(runner, save)
         batch.install(app, batches, Opened())
         health.install(app, Metrics(), Opened, lambda: runner.alive)
@@ -164,6 +169,23 @@ def test_a_label_is_saved_for_the_study_that_was_computed_and_no_other(served: S
 )
 def test_the_name_of_an_upload_says_only_its_kind(served: Served, name: str, status: int) -> None:
     assert served.infer("", files={"file": (name, b"x")}).status_code == status
+
+
+def test_the_session_of_another_user_is_not_computed(served: Served) -> None:
+    before = served.runner.requests.computed()
+    assert served.infer("session_id=of-another").status_code == 410
+    assert served.runner.requests.computed() == before
+    assert served.infer("session_id=own").status_code == 200
+
+
+def test_uploads_and_replies_do_not_stay(served: Served, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for query, files in (("", {"file": ("a.nii", b"x")}), ("image=study", {}), ("image=nobody", {})):
+        served.infer(query, files=files)
+    deadline = time.monotonic() + 60
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_client_that_leaves_gives_its_place_back(served: Served) -> None:

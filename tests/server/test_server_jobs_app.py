@@ -117,6 +117,22 @@ def test_a_study_that_is_a_symbolic_link_is_read_where_the_list_is_older_than_it
         link.unlink()
 
 
+def test_a_study_with_too_many_voxels_is_not_computed(studies, small, tmp_path, monkeypatch) -> None:
+    from fastapi import HTTPException
+
+    from covid_bert.progress import Progress
+    from covid_bert.server.jobs import inference
+
+    # What the worker's process is told must not stay in this one.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    voxels = small.volume.array.size
+    request = {"model": "lungs", "image": str(studies / "chest.nii.gz"), "lungs": "morphological"}
+    with pytest.raises(HTTPException) as caught:
+        inference.open_app(str(studies), voxels - 1)(request, Progress(), tmp_path)
+    assert (caught.value.status_code, caught.value.detail["code"]) == (413, "too-large")
+    assert inference.open_app(str(studies), voxels)(request, Progress(), tmp_path)[0]
+
+
 def test_equal_requests_have_one_key_and_any_change_another(requests, studies: Path, monkeypatch) -> None:
     from lesion_networks import install_lesion_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 from pathlib import Path
@@ -11,8 +12,11 @@ import requests
 from served import self_signed, served
 
 from covid_bert.server.access import ACCESS, Role, find
-from covid_bert.server.headers import SECURITY_HEADERS
+from covid_bert.server.audit import AuditLog
+from covid_bert.server.guard import AddressGuard
+from covid_bert.server.headers import SECURITY_HEADERS, RequestFrame
 from covid_bert.server.limits import RateLimit, _network_of
+from covid_bert.server.metrics import Metrics
 from covid_bert.server.tokens import TokenFile
 
 MEGABYTE = 2**20
@@ -142,6 +146,28 @@ def test_unknown_hosts_and_foreign_pages_are_refused(tokens, port) -> None:
         detail(requests.options(f"{url}/datastore/label", headers=evil), 403, "forbidden")
 
 
+def sent_by(app, scope: dict) -> list[dict]:
+    sent: list[dict] = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, None, send))
+    return sent
+
+
+def test_a_request_that_names_two_hosts_is_refused() -> None:
+    hosts = [(b"host", b"localhost"), (b"host", b"evil.example")]
+    for headers in (hosts, hosts[::-1], []):
+        sent = sent_by(AddressGuard(None, hosts=["localhost"]), {"type": "http", "headers": headers})
+        assert sent[0]["status"] == 403
+
+
+def test_websockets_are_closed(tmp_path: Path) -> None:
+    frame = RequestFrame(None, Metrics(), AuditLog(tmp_path / "audit"))
+    assert sent_by(frame, {"type": "websocket", "path": "/info/"}) == [{"type": "websocket.close", "code": 1008}]
+
+
 def test_a_body_over_the_limit_is_refused_also_without_its_length(tokens, port) -> None:
     with served(tokens, port, body_megabytes=1) as url:
         at_limit = requests.put(f"{url}/datastore/label", data=b"x" * MEGABYTE)
@@ -220,6 +246,15 @@ def test_the_bucket_fills_again() -> None:
     assert limit._wait("b") == 0
     now[0] = 2.0
     assert [limit._wait("a") for _ in range(3)] == [0, 0, 1]
+
+
+def test_many_addresses_do_not_fill_the_memory(monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.server.limits._MOST_CLIENTS", 2)
+    limit = RateLimit(lambda *_: None, 1, clock=lambda: 0.0)
+    for address in "abcb":
+        limit._wait(address)
+    assert set(limit._buckets) == {"b", "c"}
+    assert limit._wait("c") > 0
 
 
 def test_an_unknown_error_says_nothing_of_a_study(tokens, port, caplog) -> None:

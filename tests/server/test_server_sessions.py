@@ -18,7 +18,7 @@ from covid_bert.errors import BusyError, GoneError, NotFoundError, OutputError, 
 from covid_bert.server import failures
 from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller
-from covid_bert.server.sessions import install
+from covid_bert.server.sessions import hold_own, install
 from covid_bert.server.sessions_store import SessionStore
 
 
@@ -99,6 +99,22 @@ def test_a_session_that_is_ended_goes_whoever_holds_it(kept: SessionStore) -> No
     kept.remove_session(session.identifier)
     assert files(kept) == []
     kept.let_go(session.identifier)
+
+
+def test_no_job_holds_the_session_of_another_user(kept: SessionStore, clock: Clock) -> None:
+    session = upload(kept).identifier
+
+    def asked_by(name: str) -> Request:
+        return Request({"type": "http", "state": {"caller": Caller(name, Role.READER)}})
+
+    with pytest.raises(GoneError):
+        hold_own(kept, asked_by("bert"), session)
+    let_go = hold_own(kept, asked_by("anna"), session)
+    clock.now += 10_000
+    assert kept.remove_expired() == 0
+    let_go()
+    clock.now += 601
+    assert kept.remove_expired() == 1
 
 
 def test_a_shorter_lease_is_given_and_a_longer_one_is_not(kept: SessionStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import threading
@@ -107,6 +108,21 @@ def test_a_running_server_follows_changes(file: TokenFile) -> None:
     assert live.match(json.loads(file.path.read_text())["tokens"][0]["sha256"]) is None, "a hash is not a token"
     file.revoke("anna")
     assert live.match(secret) is None
+
+
+def test_how_long_a_comparison_takes_tells_nothing_of_the_tokens(file: TokenFile, monkeypatch) -> None:
+    secrets = [file.add(name, Role.READER) for name in ("anna", "bert", "carl")]
+    live, compare = LiveTokens(file), hmac.compare_digest
+    compared = []
+
+    def watched(kept: str, sent: str) -> bool:
+        compared.append(kept)
+        return compare(kept, sent)
+
+    monkeypatch.setattr("covid_bert.server.tokens.hmac.compare_digest", watched)
+    for sent in (*secrets, "cb_wrong"):
+        live.match(sent)
+    assert compared == 4 * [token.sha256 for token in file.tokens()], "all of them, whichever fits"
 
 
 def test_without_its_last_token_a_running_server_does_not_open(file: TokenFile) -> None:
