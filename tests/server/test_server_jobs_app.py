@@ -164,6 +164,7 @@ def test_equal_requests_have_one_key_and_any_change_another(requests, studies: P
         ({"image": "chest", "params": {"image": "/etc/hosts"}}, ParameterError),
         ({"image": "chest", "params": {"no_such": 1}}, ParameterError),
         ({"image": "chest", "params": {"lungs": "magic"}}, ParameterError),
+        ({"image": "chest", "params": {"device": "../../etc"}}, ParameterError),
     ],
 )
 def test_only_known_studies_models_and_parameters(requests, arguments, error) -> None:
