@@ -124,6 +124,14 @@ def test_information_is_json_within_limits(store, tmp_path: Path, info: dict) ->
         store.update_image_info("chest", info)
 
 
+def test_what_the_store_itself_says_of_a_file_cannot_be_sent(store, folder: Path) -> None:
+    time = (folder / "chest.nii.gz").stat().st_mtime_ns
+    sent = {"name": "other.nii.gz", "sha256": "0" * 64, "file_time": time, "author": "root", "site": "A"}
+    before = store.get_image_info("chest")
+    store.update_image_info("chest", sent)
+    assert store.get_image_info("chest") == {**before, "site": "A"}
+
+
 def test_information_adds_up_only_to_the_limit(store) -> None:
     for number in range(6):
         store.update_image_info("chest", {str(number): "y" * 10_000})

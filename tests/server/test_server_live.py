@@ -67,6 +67,7 @@ def test_slicer_modules_client_segments_submits_and_goes_on(slicer_client, serve
     assert set(segmentation) == {"lungs", "lesions", "lungs_and_covid"}
     sample = slicer_client.next_sample("first", {})
     assert sample["id"] in {"lung_dx_a0001", "zipped", "lung1", "broken"}
+    assert str(server.studies) not in str(sample)
     # Exactly what the module's logic adds to a request.
     parameters = {"result_extension": ".nrrd", "result_dtype": "uint8"}
     image, reply = slicer_client.infer("lungs_and_covid", "lung1", parameters)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from covid_bert.cli import app
 from covid_bert.errors import NotFoundError, ParameterError, ServerError
-from covid_bert.server.access import Role
+from covid_bert.server.access import ACCESS, Role
 from covid_bert.server.tokens import LiveTokens, TokenFile
 
 
@@ -29,6 +29,19 @@ def test_only_hashes_are_kept_and_only_the_owner_may_look(file: TokenFile) -> No
     assert len(secret) >= 43, "256 bits"
     assert file.add("bert", Role.ADMIN) != secret
     assert [(token.name, token.role) for token in file.tokens()] == [("anna", Role.READER), ("bert", Role.ADMIN)]
+
+
+def test_a_reader_changes_no_study_and_only_the_administrator_removes_or_takes_all() -> None:
+    of_all = {("GET", "/datastore/dataset"), ("POST", "/batch/infer/{model}"), ("DELETE", "/batch/infer")}
+    for (method, path), entry in ACCESS.items():
+        if (method, path) in of_all or (method == "DELETE" and path.startswith("/datastore/")):
+            assert entry.role is Role.ADMIN, (method, path)
+        elif path.startswith(("/datastore/", "/activelearning/")) and method not in {"GET", "HEAD"}:
+            assert entry.role is Role.ANNOTATOR, (method, path)
+        elif entry.role is None:
+            assert path in {"/healthz", "/readyz", "/version", "/auth/", "/auth/token"}
+        else:
+            assert entry.role is Role.READER, (method, path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes")
