@@ -142,6 +142,19 @@ def test_a_forged_line_with_a_good_chain_needs_the_key(log: AuditLog) -> None:
     assert "This line was changed." in faults(log)
 
 
+def test_a_genuine_line_of_another_copy_does_not_fit_in(log: AuditLog) -> None:
+    file = filled(log)
+    other = AuditLog(shutil.copytree(log.folder, log.folder.parent / "other"))
+    log.append("image-removed")
+    log.append("label-written")
+    other.append("label-removed")
+    written, (*_, foreign) = file.read_text().splitlines(), (other.folder / "audit.jsonl").read_text().splitlines()
+    assert faults(other) == []
+    written[5] = foreign
+    file.write_text("\n".join([*written, ""]))
+    assert faults(log) == ["This line does not follow the one before it."]
+
+
 def test_without_its_key_the_log_is_not_continued(log: AuditLog) -> None:
     filled(log)
     (log.folder / "key").unlink()
