@@ -64,15 +64,17 @@ class Runner:
         pass
 
 
-install = application.datastore_routes.install
+class Checker(application.MaskChecker):
+    def __init__(self, most_voxels):
+        seen["voxels"].append(most_voxels)
+        super().__init__(most_voxels)
+
+    def close(self):
+        seen["calls"].append("masks close")
+        super().close()
 
 
-def watched(app, opened, *, most_voxels):
-    seen["voxels"].append(most_voxels)
-    install(app, opened, most_voxels=most_voxels)
-
-
-application.SessionStore, application.JobRunner, application.datastore_routes.install = Sessions, Runner, watched
+application.SessionStore, application.JobRunner, application.MaskChecker = Sessions, Runner, Checker
 tokens = LiveTokens(TokenFile(Path(sys.argv[1]) / "tokens.json"))
 with TestClient(application.create_routes(configuration, tokens, Metrics())) as client:
     seen["ready"] = client.get("/readyz").status_code
@@ -91,6 +93,6 @@ def test_limits_reach_what_holds_them_and_everything_is_stopped(tmp_path: Path) 
         "voxels": [7_000_000, 7_000_000],
         "jobs": {"queue_length": 3, "result_hours": 2.0, "job_minutes": 5},
         "sessions": {"most": 4, "minutes": 9, "megabytes": 6},
-        "calls": ["sessions start", "jobs start", "jobs close", "sessions close"],
+        "calls": ["sessions start", "jobs start", "jobs close", "sessions close", "masks close"],
         "ready": 200,
     }

@@ -22,6 +22,7 @@ from covid_bert.server.audit_events import ACTIONS, READING, RefusedLogins, even
 from covid_bert.server.authentication import Caller
 from covid_bert.server.headers import RequestFrame
 from covid_bert.server.metrics import Metrics
+from covid_bert.server.recording import Recorder
 from covid_bert.server.tokens import TokenFile
 
 STUDY = "MarkerStudy"
@@ -83,10 +84,11 @@ def test_a_change_whose_client_has_left_is_recorded(tmp_path: Path) -> None:
     async def without_answer(scope, *_) -> None:
         scope["state"]["caller"] = Caller("anna", Role.ADMIN)
 
-    frame = RequestFrame(without_answer, Metrics(), AuditLog(tmp_path / "audit"))
+    recorder = Recorder(AuditLog(tmp_path / "audit"))
+    frame = RequestFrame(without_answer, Metrics(), recorder)
     scope = {"type": "http", "method": "DELETE", "path": "/datastore/image", "query_string": b"id=a"}
     asyncio.run(frame(scope, None, None))
-    frame._writer.shutdown()
+    recorder._thread.shutdown()
     (line,) = lines(tmp_path / "audit")
     assert (line["action"], line["outcome"], line["status"]) == ("image-removed", "failed", 0)
 
