@@ -18,6 +18,7 @@ from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import Prepared
+from covid_bert.server.jobs.worker import Outcome
 
 # Only a test that fails waits for so long.
 _PATIENCE_SECONDS = 120
@@ -31,7 +32,7 @@ def make_fake():
     return compute
 
 
-def compute(request: dict[str, Any], progress: Progress, folder: Path) -> tuple[str | None, dict[str, Any]]:
+def compute(request: dict[str, Any], progress: Progress, folder: Path) -> Outcome:
     with Path(request["journal"]).open("a") as journal:
         journal.write(f"{request['image']}\n")
     progress.update("fake", 0.5)
@@ -55,12 +56,15 @@ def compute(request: dict[str, Any], progress: Progress, folder: Path) -> tuple[
     if action == "surprise":
         raise ValueError("secret-patient")
     if action == "json":
-        return None, {"value": float("nan")}
+        return {}, {"value": float("nan")}
     if action == "elsewhere":
-        return "/etc/hosts", {}
+        return {"mask": Path("/etc/hosts")}, {}
     image = folder / "mask.nii.gz"
     image.write_bytes(b"mask of " + request["image"].encode())
-    return str(image), {"study": request["image"]}
+    if action == "two":
+        (folder / "map.nii.gz").write_bytes(b"map of " + request["image"].encode())
+        return {"mask": image, "map": folder / "map.nii.gz"}, {"study": request["image"]}
+    return {"mask": image}, {"study": request["image"]}
 
 
 class FakeRequests:
@@ -85,7 +89,7 @@ class FakeRequests:
             "params": params,
             "journal": str(self.journal),
         }
-        return Prepared(model, request, self.key(request), "lungs", borrowed=not image)
+        return Prepared(model, request, self.key(request), borrowed=not image)
 
     def key(self, request: dict[str, Any]) -> str:
         return hashlib.sha256(json.dumps([request, self.weights], sort_keys=True).encode()).hexdigest()

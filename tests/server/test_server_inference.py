@@ -148,7 +148,7 @@ def test_a_result_that_went_with_its_session_is_gone(tmp_path: Path) -> None:
     from covid_bert.server.inference import _own_copy
 
     with pytest.raises(GoneError):
-        _own_copy(JobResult({}, tmp_path / "gone.nii.gz", "lungs"), tmp_path)
+        _own_copy(JobResult({}, {"lungs": tmp_path / "gone.nii.gz"}), tmp_path)
 
 
 def test_a_label_is_saved_for_the_study_that_was_computed_and_no_other(served: Served) -> None:

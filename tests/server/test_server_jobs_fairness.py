@@ -120,7 +120,7 @@ def submit_known(runner, image: str) -> str:
     from covid_bert.server.jobs.submission import Prepared
 
     request = {"model": "fake", "image": image, "params": {}, "journal": str(runner.requests.journal)}
-    return runner.submit(Prepared("fake", request, "key", "lungs", borrowed=False), ANNA).id
+    return runner.submit(Prepared("fake", request, "key", borrowed=False), ANNA).id
 
 
 def _unreadable(_request: object) -> str:

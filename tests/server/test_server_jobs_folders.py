@@ -24,11 +24,11 @@ DAY = 24 * 3600.0
 def with_a_result(folder: Path, age: float) -> tuple[JobStore, str, Path]:
     now = time.time() - age
     store = JobStore(folder, now)
-    prepared = Prepared("lungs", {"image": "study"}, "key", "lungs", borrowed=False)
+    prepared = Prepared("lungs", {"image": "study"}, "key", borrowed=False)
     job = store.add("anna", prepared, now, limit=8, own_limit=4).id
     results = store.start(store.unfinished()[0], now)
     (results / "mask.nii.gz").write_bytes(b"mask")
-    store.finish(1, now, key="key", file="mask.nii.gz", params={})
+    store.finish(1, now, key="key", files={"mask": "mask.nii.gz"}, params={})
     return store, job, results / "mask.nii.gz"
 
 

@@ -68,10 +68,22 @@ def test_submit_follow_and_fetch(served) -> None:
     }
     wait_for(runner, job["id"], "done")
     assert client.get(f"/jobs/{job['id']}").json()["state"] == "done"
-    assert client.get(f"/jobs/{job['id']}/result").json() == {"params": {"study": "patient"}, "files": ["lungs"]}
+    assert client.get(f"/jobs/{job['id']}/result").json() == {"params": {"study": "patient"}, "files": ["mask"]}
     file = client.get(f"/jobs/{job['id']}/file")
     assert file.content == b"mask of patient"
-    assert file.headers["content-disposition"] == 'attachment; filename="lungs.nii.gz"'
+    assert file.headers["content-disposition"] == 'attachment; filename="mask.nii.gz"'
+
+
+def test_a_result_may_have_several_images(served) -> None:
+    client, runner = served
+    job = post(client, "patient", "two").json()["id"]
+    wait_for(runner, job, "done")
+    assert client.get(f"/jobs/{job}/result").json()["files"] == ["mask", "map"]
+    assert client.get(f"/jobs/{job}/file").content == b"mask of patient"
+    for name in ("mask", "map"):
+        assert client.get(f"/jobs/{job}/file?name={name}").content == f"{name} of patient".encode()
+    for name in ("nothing", "mask.nii.gz", "../mask"):
+        assert client.get(f"/jobs/{job}/file?name={name}").status_code == 404
 
 
 def test_states_have_their_status(served) -> None:

@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 def prepared(image: str, *, borrowed: bool = False) -> Prepared:
-    return Prepared("lungs", {"model": "lungs", "image": image}, f"key of {image}", "lungs", borrowed=borrowed)
+    return Prepared("lungs", {"model": "lungs", "image": image}, f"key of {image}", borrowed=borrowed)
 
 
 def add(store: JobStore, image: str = "study", now: float = NOW, **options) -> str:
@@ -31,7 +31,7 @@ def run(store: JobStore, now: float = NOW, *, image: bytes = b"mask") -> Path:
     computation = store.unfinished()[0]
     folder = store.start(computation, now)
     (folder / "mask.nii.gz").write_bytes(image)
-    store.finish(computation.number, now + 5, key=computation.key, file="mask.nii.gz", params={"a": 1})
+    store.finish(computation.number, now + 5, key=computation.key, files={"mask": "mask.nii.gz"}, params={"a": 1})
     return folder / "mask.nii.gz"
 
 

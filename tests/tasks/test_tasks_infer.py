@@ -20,6 +20,7 @@ from covid_bert.errors import ParameterError
 from covid_bert.lungs import METHOD_CHOICES
 from covid_bert.lungs.mask import LungMask
 from covid_bert.phantom import write, write_dicom
+from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import read, read_mask, to_gray8
@@ -132,6 +133,22 @@ def test_a_classification_can_come_with_the_lesions(app, lesions_by_density) -> 
     assert found["total_ml"] == pytest.approx(np.count_nonzero(labels) * source.voxel_milliliters)
     assert reply["params"]["result"]["warnings"].count(DEMONSTRATION_MODEL) == 1
     Path(reply["file"]).unlink()
+
+
+def test_all_images_are_written_beside_each_other_in_a_job_alone(app, lesions_by_density, tmp_path: Path) -> None:
+    from covid_bert.tasks.infer import observed
+
+    with observed(Progress(), tmp_path):
+        reply = infer(app, "covid_baseline", "chest", reply_image="all", lungs="morphological")
+    assert Path(reply["file"]) == tmp_path / "lungs.nii.gz"
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.nii.gz" for name in ("lungs", "lesions", "location")}
+    source = read(app.datastore().get_image_uri("chest"))
+    assert read_mask(tmp_path / "lungs.nii.gz", source).max() == 2
+    total = reply["params"]["result"]["lesions"]["total_ml"]
+    found = np.count_nonzero(read_mask(tmp_path / "lesions.nii.gz", source)) * source.voxel_milliliters
+    assert total == pytest.approx(found)
+    with pytest.raises(HTTPException, match="job"):
+        infer(app, "covid_baseline", "chest", reply_image="all")
 
 
 def test_demonstration_lungs_say_so(app, phantom, monkeypatch) -> None:

@@ -186,7 +186,7 @@ def _own_copy(result: JobResult, folder: Path) -> dict[str, Any]:
     """The reply for MONAI Label, which removes its file once it is sent."""
     if result.file is None:
         return {"file": None, "params": result.params}
-    copy = folder / f"{result.produces}{''.join(result.file.suffixes[-2:])}"
+    copy = folder / result.file.name
     try:
         shutil.copyfile(result.file, copy)
     except FileNotFoundError as error:

@@ -16,7 +16,7 @@ from covid_bert.server.jobs.records import typed_error
 from covid_bert.server.jobs.worker import Worker
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute
+    from covid_bert.server.jobs.worker import Compute, Outcome
 
 logger = logging.getLogger(__name__)
 _MOST_SECONDS = 300.0
@@ -113,9 +113,9 @@ def open_check(most_voxels: int) -> Compute:
 
     grids = GridCheck()
 
-    def compute(request: dict[str, Any], _: Progress, __: Path) -> tuple[str | None, dict[str, Any]]:
+    def compute(request: dict[str, Any], _: Progress, __: Path) -> Outcome:
         with voxel_limit(most_voxels):
             grids.check(Path(request["mask"]), Path(request["image"]))
-        return None, {}
+        return {}, {}
 
     return compute

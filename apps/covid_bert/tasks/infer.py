@@ -20,7 +20,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from covid_bert import RESEARCH_USE_ONLY
-from covid_bert.errors import CovidBertError, NotFoundError
+from covid_bert.errors import CovidBertError, NotFoundError, ParameterError
 from covid_bert.lesions import LESION_LABELS, LesionMask, check_possible, measure_lesions, require_lesions
 from covid_bert.lungs import METHOD_CHOICES, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS, LungMask
@@ -49,7 +49,7 @@ def observed(progress: Progress, folder: Path) -> Iterator[None]:
     progress
         Of this one task.
     folder
-        Where the task writes its image; it belongs to the caller.
+        Where the task writes its images, each named after what it shows; it belongs to the caller.
     """
     tokens = _progress.set(progress), _folder.set(folder)
     try:
@@ -177,24 +177,30 @@ class ClassificationTask(StudyTask):
             {
                 "configuration": ["auto", *SYSTEMS[system].configurations],
                 "lungs": list(METHOD_CHOICES),
-                "reply_image": ["lungs", "lesions", "location", "none"],
+                "reply_image": ["lungs", "lesions", "location", "none", "all"],
             },
         )
         self.system = system
 
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Classify."""
-        if parameters.reply_image == "lesions":
+        wanted = parameters.reply_image
+        if wanted == "all" and _folder.get() is None:
+            raise ParameterError("Several images are the result of a job only.", "Send it to POST /jobs.")
+        if wanted == "lesions":
             check_possible(volume)
         classification = _classify(self.system, volume, parameters, progress)
         reply = _classification_json(classification)
-        if parameters.reply_image == "lungs":
+        if wanted in ("lesions", "all") and classification.lesions is not None:
+            lesions = _write(classification.lesions, volume, parameters)
+            if wanted == "lesions":
+                return lesions, {"label_names": LESION_LABELS, **reply}
+        if wanted in ("location", "all"):
+            location = str(write_map(classification.location, volume, _temporary_path(parameters, "location")))
+            if wanted == "location":
+                return location, reply
+        if wanted in ("lungs", "all"):
             return _write(classification.lungs, volume, parameters), {"label_names": LUNG_LABELS, **reply}
-        if parameters.reply_image == "lesions" and classification.lesions is not None:
-            return _write(classification.lesions, volume, parameters), {"label_names": LESION_LABELS, **reply}
-        if parameters.reply_image == "location":
-            path = _temporary_path(parameters)
-            return str(write_map(classification.location, volume, path)), reply
         return None, reply
 
 
@@ -272,7 +278,8 @@ def _names(mask: LungMask | LesionMask) -> dict[str, int]:
 
 def _write(mask: LungMask | LesionMask, volume: Volume, parameters: InferParameters) -> str:
     """Write the mask to a temporary file, which MONAI Label removes after sending it."""
-    return str(write_mask(mask.array, volume, _temporary_path(parameters), names=_names(mask)))
+    path = _temporary_path(parameters, "lungs" if isinstance(mask, LungMask) else "lesions")
+    return str(write_mask(mask.array, volume, path, names=_names(mask)))
 
 
 @functools.cache
@@ -283,5 +290,8 @@ def _reply_folder() -> Path:
     return Path(folder)
 
 
-def _temporary_path(parameters: InferParameters) -> Path:
-    return (_folder.get() or _reply_folder()) / f"{uuid.uuid4().hex}{parameters.result_extension}"
+def _temporary_path(parameters: InferParameters, shows: str) -> Path:
+    own = _folder.get()
+    if own is not None:
+        return own / f"{shows}{parameters.result_extension}"
+    return _reply_folder() / f"{uuid.uuid4().hex}{parameters.result_extension}"

@@ -35,7 +35,8 @@ class InferParameters(BaseModel):
         Method that segments the lungs.
     reply_image
         For the classification tasks: which image is sent along with the JSON: the mask of the lungs or of the
-        lesions, the location map (0 ... 255) or none. MONAI Label's own clients cannot read a reply without an image.
+        lesions, the location map (0 ... 255) or none; in a job also all of them. MONAI Label's own clients cannot read
+        a reply without an image.
     result_extension
         Format of the image that is sent back.
     """
@@ -47,7 +48,7 @@ class InferParameters(BaseModel):
     system: Literal["s1", "s2", "baseline"] = "s1"
     configuration: Literal["auto", "small", "corrected", "published"] = "auto"
     lungs: Literal["auto", "unet", "morphological", "r231"] = "auto"
-    reply_image: Literal["lungs", "lesions", "location", "none"] = "lungs"
+    reply_image: Literal["lungs", "lesions", "location", "none", "all"] = "lungs"
     result_extension: Literal[".nii.gz", ".nii", ".nrrd", ".mha"] = ".nii.gz"
 
     @property

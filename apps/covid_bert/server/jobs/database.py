@@ -19,8 +19,8 @@ _VERSION = 1
 _SCHEMA = f"""
     CREATE TABLE computation (
         number INTEGER PRIMARY KEY AUTOINCREMENT, folder TEXT NOT NULL, key TEXT, model TEXT NOT NULL,
-        produces TEXT NOT NULL, borrowed INTEGER NOT NULL, request TEXT, state TEXT NOT NULL, error TEXT, details TEXT,
-        params TEXT, file TEXT, started REAL, ended REAL);
+        borrowed INTEGER NOT NULL, request TEXT, state TEXT NOT NULL, error TEXT, details TEXT,
+        params TEXT, files TEXT, started REAL, ended REAL);
     CREATE INDEX computation_key ON computation (key);
     CREATE INDEX computation_state ON computation (state);
     CREATE TABLE job (

@@ -204,9 +204,9 @@ class Dispatcher(threading.Thread):
         else:
             # What changed while it waited or ran may or may not be in the result: nobody else gets that.
             unchanged = self._key_now(computation) == computation.key
-            file = Path(outcome["file"]).name if outcome["file"] else None
+            files = {str(shows): Path(name).name for shows, name in outcome["files"].items()}
             self._store.finish(
-                number, now, key=computation.key if unchanged else None, file=file, params=outcome["params"]
+                number, now, key=computation.key if unchanged else None, files=files, params=outcome["params"]
             )
 
     def _key_now(self, computation: Computation) -> str | None:

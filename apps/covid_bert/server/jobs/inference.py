@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from covid_bert.progress import Progress
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute
+    from covid_bert.server.jobs.worker import Compute, Outcome
 
 # MONAI Label reads these when it is imported.
 _SETTINGS = {
@@ -40,9 +40,13 @@ def open_app(studies: str, most_voxels: int) -> Compute:
     logging.getLogger("monailabel").setLevel(logging.WARNING)
     app = CovidBertApp(app_dir=str(Path(__file__).resolve().parents[2]), studies=studies, conf={})
 
-    def compute(request: dict[str, Any], progress: Progress, folder: Path) -> tuple[str | None, dict[str, Any]]:
+    def compute(request: dict[str, Any], progress: Progress, folder: Path) -> Outcome:
         with observed(progress, folder), voxel_limit(most_voxels):
             reply = app.infer(request)
-        return reply["file"], reply["params"]
+        if reply["file"] is None:
+            return {}, reply["params"]
+        own = Path(reply["file"])
+        paths = [own, *sorted(path for path in folder.iterdir() if path != own)]
+        return {path.name.split(".")[0]: path for path in paths}, reply["params"]
 
     return compute

@@ -66,8 +66,8 @@ class JobRecord:
         Name of the infer task, and how far it is.
     error, details
         Of a failed job: code, message and hint; facts for programs, until the job expires.
-    params, file, produces
-        Of a done job: the reply's JSON, its image or None, and what that shows.
+    params, files
+        Of a done job: the reply's JSON, and its images by what they show, the reply's own first.
     created, started, ended
         Seconds since the epoch; None before that.
     """
@@ -80,8 +80,7 @@ class JobRecord:
     error: dict[str, Any] | None
     details: dict[str, Any]
     params: dict[str, Any] | None
-    file: Path | None
-    produces: str
+    files: dict[str, Path]
     created: float
     started: float | None
     ended: float | None
@@ -98,6 +97,7 @@ class JobRecord:
             Folder with one folder for each computation.
         """
         state = row["state"]
+        files = {shows: results / row["folder"] / name for shows, name in json.loads(row["files"] or "{}").items()}
         return cls(
             id=row["id"],
             owner=row["owner"],
@@ -107,8 +107,7 @@ class JobRecord:
             error=json.loads(row["error"]) if state == "failed" else None,
             details=json.loads(row["details"] or "{}") if state == "failed" else {},
             params=json.loads(row["params"]) if state == "done" else None,
-            file=results / row["folder"] / row["file"] if state == "done" and row["file"] else None,
-            produces=row["produces"],
+            files=files if state == "done" else {},
             created=row["created"],
             started=row["started"],
             ended=row["ended"],

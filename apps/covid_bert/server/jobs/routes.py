@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,7 +47,7 @@ class JobList(BaseModel):
 
 
 class ResultReply(BaseModel):
-    """Reply of ``GET /jobs/{id}/result``: the reply's JSON, and what its image shows (none or one name)."""
+    """Reply of ``GET /jobs/{id}/result``: the reply's JSON, and what its images show, the reply's own first."""
 
     params: dict[str, Any]
     files: list[str]
@@ -100,18 +100,18 @@ def install(
     def cancel(request: Request, identifier: str) -> Job:
         return runner.cancel(identifier, caller_of(request))
 
-    @app.get("/jobs/{identifier}/result", tags=["Jobs"], summary="Result of a job, without its image")
+    @app.get("/jobs/{identifier}/result", tags=["Jobs"], summary="Result of a job, without its images")
     def result(request: Request, identifier: str) -> ResultReply:
         found = runner.result(identifier, caller_of(request))
-        return ResultReply(params=found.params, files=[found.produces] if found.file else [])
+        return ResultReply(params=found.params, files=list(found.files))
 
     @app.get("/jobs/{identifier}/file", tags=["Jobs"], summary="Image of a result", response_class=FileResponse)
-    def file(request: Request, identifier: str) -> FileResponse:
+    def file(request: Request, identifier: str, name: Annotated[str, Query(max_length=64)] = "") -> FileResponse:
         found = runner.result(identifier, caller_of(request))
-        if found.file is None:
-            raise NotFoundError("The result of this job has no image.", "Submit it with another reply_image.")
-        name = f"{found.produces}{''.join(found.file.suffixes)}"
-        return FileResponse(found.file, media_type="application/octet-stream", filename=name)
+        path = found.files.get(name) if name else found.file
+        if path is None:
+            raise NotFoundError("The result of this job has no such image.", "Submit it with another reply_image.")
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 def _refuse_server_parameters(params: dict[str, Any]) -> None:

@@ -27,11 +27,15 @@ _LOCK_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class JobResult:
-    """The result of a done job: the reply's JSON, its image or None, and what the image shows."""
+    """The result of a done job: the reply's JSON, and its images by what they show, the reply's own first."""
 
     params: dict[str, Any]
-    file: Path | None
-    produces: str
+    files: dict[str, Path]
+
+    @property
+    def file(self) -> Path | None:
+        """The reply's own image, if it has one."""
+        return next(iter(self.files.values()), None)
 
 
 class JobRunner:
@@ -213,7 +217,7 @@ class JobRunner:
             raise typed_error(record.error, record.details)
         if record.params is None:
             raise NotReadyError("The job has no result yet.", "Ask for its state until it is done.")
-        return JobResult(record.params, record.file, record.produces)
+        return JobResult(record.params, record.files)
 
     def _record(self, identifier: str, caller: Caller) -> JobRecord:
         record = self._store.job(identifier)

@@ -27,7 +27,7 @@ _LISTED = 500
 
 _JOB = """
     SELECT job.id, job.owner, job.computation, computation.model, computation.error, computation.details,
-           computation.params, computation.file, computation.folder, computation.produces, job.created,
+           computation.params, computation.files, computation.folder, job.created,
            COALESCE(job.state, computation.state) AS state, MAX(job.created, computation.started) AS started,
            COALESCE(job.ended, MAX(job.created, computation.ended)) AS ended
     FROM job JOIN computation ON computation.number = job.computation
@@ -160,12 +160,14 @@ class JobStore:
             )
         return private_folder(self._results / computation.folder)
 
-    def finish(self, number: int, now: float, *, key: str | None, file: str | None, params: dict[str, Any]) -> None:
+    def finish(
+        self, number: int, now: float, *, key: str | None, files: dict[str, str], params: dict[str, Any]
+    ) -> None:
         """Keep the result of a computation; no later job is given it if `key` is None."""
         with self._transaction() as database:
             database.execute(
-                "UPDATE computation SET state = 'done', ended = ?, key = ?, file = ?, params = ? WHERE number = ?",
-                (now, key, file, json.dumps(params), number),
+                "UPDATE computation SET state = 'done', ended = ?, key = ?, files = ?, params = ? WHERE number = ?",
+                (now, key, json.dumps(files), json.dumps(params), number),
             )
 
     def fail(self, number: int, now: float, error: dict[str, Any], *, cancelled: bool = False) -> None:
@@ -214,7 +216,7 @@ class JobStore:
                 (now - lifetime,),
             )
             database.execute(
-                "UPDATE computation SET state = 'expired', key = NULL, request = NULL, params = NULL, file = NULL"
+                "UPDATE computation SET state = 'expired', key = NULL, request = NULL, params = NULL, files = NULL"
                 f" WHERE state = 'done' AND {_UNWANTED}"
             )
             database.execute(
@@ -285,13 +287,11 @@ def _unusable() -> OutputError:
 
 def _insert(database: sqlite3.Connection, prepared: Prepared) -> int:
     cursor = database.execute(
-        "INSERT INTO computation (folder, key, model, produces, borrowed, request, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'queued')",
+        "INSERT INTO computation (folder, key, model, borrowed, request, state) VALUES (?, ?, ?, ?, ?, 'queued')",
         (
             uuid.uuid4().hex,
             prepared.key,
             prepared.model,
-            prepared.produces,
             prepared.borrowed,
             json.dumps(prepared.request),
         ),

@@ -34,8 +34,6 @@ class Prepared:
         For `covid_bert.main.CovidBertApp.infer`.
     key
         Equal for requests whose results are equal: study, weights, parameters and version of the program.
-    produces
-        What the reply's image shows.
     borrowed
         Whether the study is a session's or an upload, whose results must go when it goes.
     """
@@ -43,7 +41,6 @@ class Prepared:
     model: str
     request: dict[str, Any]
     key: str
-    produces: str
     borrowed: bool
 
 
@@ -132,8 +129,7 @@ class AppRequests:
         checked = self.check(model, params)
         study = str(upload) if upload is not None else self._session(session_id) if session_id else self._study(image)
         request = {"model": model, "image": study, **checked}
-        produces = checked.get("reply_image", "lesions" if model == "lesions" else "lungs")
-        return Prepared(model, request, self.key(request), produces, borrowed=not image)
+        return Prepared(model, request, self.key(request), borrowed=not image)
 
     def key(self, request: dict[str, Any]) -> str:
         """Return the key of a request as it would be now."""

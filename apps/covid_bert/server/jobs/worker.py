@@ -27,7 +27,9 @@ from covid_bert.server.logs import configure_child, describe
 
 logger = logging.getLogger(__name__)
 
-Compute = Callable[[dict[str, Any], Progress, Path], tuple[str | None, dict[str, Any]]]
+# Images in the folder by what they show, the reply's own first; and the reply's JSON.
+Outcome = tuple[dict[str, Path], dict[str, Any]]
+Compute = Callable[[dict[str, Any], Progress, Path], Outcome]
 MakeCompute = Callable[[], Compute]
 
 # Seconds between two reports of the same stage.
@@ -44,7 +46,7 @@ class Worker:
     ----------
     make_compute
         Called once in the process (so it must be picklable); what it returns is called as
-        ``compute(request, progress, folder)`` and returns the path of an image in `folder` or None, and the JSON.
+        ``compute(request, progress, folder)`` and returns images in `folder`, and the JSON.
     """
 
     def __init__(self, make_compute: MakeCompute) -> None:
@@ -93,7 +95,7 @@ class Worker:
         Returns
         -------
         dict or None
-            ``{stage, fraction}``, ``{file, params}`` at the end or ``{error}``; None after the timeout.
+            ``{stage, fraction}``, ``{files, params}`` at the end or ``{error}``; None after the timeout.
 
         Raises
         ------
@@ -171,9 +173,9 @@ def _reporter(connection: Connection) -> Callable[[str, float], None]:
 def _answer(compute: Compute, request: dict[str, Any], folder: Path, progress: Progress) -> str:
     """Compute, and return the outcome as JSON, whatever it is."""
     try:
-        file, params = compute(request, progress, folder)
-        name = None if file is None else Path(file).relative_to(folder).name
-        return json.dumps({"file": name, "params": params}, allow_nan=False)
+        files, params = compute(request, progress, folder)
+        names = {shows: path.relative_to(folder).name for shows, path in files.items()}
+        return json.dumps({"files": names, "params": params}, allow_nan=False)
     except Exception as error:
         return json.dumps({"error": _explained(error)})
 
