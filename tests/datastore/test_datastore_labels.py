@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -23,6 +24,7 @@ from covid_bert.errors import (
     ParameterError,
     UnreadableFileError,
 )
+from covid_bert.files import write_atomically
 
 
 def save(store, path: Path, author: str, tag: str = "final", **info) -> None:
@@ -191,16 +193,22 @@ def test_long_information_stays_in_the_record_and_out_of_the_list(store, tmp_pat
     assert store.versions("chest", "final")[0].info["params"] == params
 
 
-@pytest.mark.parametrize("place", ["labels.shutil.copyfile", "versions.shutil.copyfile", "index.write_atomically"])
+@pytest.mark.parametrize("place", ["labels/.versions/final/chest", "labels/final", "."])
 def test_a_full_disk_leaves_the_label_as_it_was(store, folder: Path, tmp_path: Path, monkeypatch, place: str) -> None:
     first = write_mask(tmp_path / "1.nii.gz", 1)
     save(store, first, "anna")
-    with monkeypatch.context() as patch:
+    copy, write = shutil.copyfile, write_atomically
 
-        def full(*_):
+    def unless_full(whole, target: Path, *arguments):
+        if target.parent == folder / place:
             raise OSError(28, "No space left on device")
+        return whole(*arguments)
 
-        patch.setattr(f"covid_bert.datastore.{place}", full)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda source, target: unless_full(copy, target, source, target))
+        patch.setattr(
+            "covid_bert.datastore.index.write_atomically", lambda path, text: unless_full(write, path, path, text)
+        )
         with pytest.raises(OutputError):
             save(store, write_mask(tmp_path / "2.nii.gz", 2), "bert")
     again = StudyDatastore(str(folder))

@@ -67,6 +67,8 @@ def test_files_named_by_dicom_identifiers_stay_apart(folder: Path, tmp_path: Pat
     assert len({store.get_image_uri(name) for name in names}) == 4
 
 
-def test_ids_that_differ_in_capitals_only_are_not_both_taken(store, tmp_path: Path) -> None:
-    with pytest.raises(ConflictError):
-        store.add_image("CHEST", str(write_image(tmp_path / "upload.nii.gz", 1)), {})
+def test_ids_that_differ_in_capitals_only_are_not_both_taken(store, folder: Path, tmp_path: Path) -> None:
+    write_image(folder / "UPPER.nii.gz", 2)
+    for identifier in ("CHEST", "upper", "Upper"):
+        with pytest.raises(ConflictError):
+            store.add_image(identifier, str(write_image(tmp_path / "upload.nii.gz", 1)), {})

@@ -55,7 +55,7 @@ def test_another_image_of_the_same_name_never_replaces_the_first(store, folder: 
 def test_an_id_with_digits_of_the_content_may_be_taken_too(store, folder: Path, tmp_path: Path) -> None:
     upload = write_image(tmp_path / "chest.nii.gz", 1)
     digits = hashlib.sha256(upload.read_bytes()).hexdigest()[:12]
-    theirs = write_image(folder / f"chest-{digits}.nii.gz", 2)
+    theirs = write_image(folder / f"chest-{digits}.nii", 2)
     before = theirs.read_bytes()
     with pytest.raises(ConflictError):
         store.add_image("", str(upload), {})
