@@ -9,8 +9,10 @@ from pathlib import Path
 from needed import require_module
 
 
-def make_certificate(folder: Path, host: str = "127.0.0.1", name: str = "server") -> tuple[Path, Path]:
-    """Write a certificate for a host's number, and its key."""
+def make_certificate(
+    folder: Path, host: str = "127.0.0.1", name: str = "server", *, hours: int = 1
+) -> tuple[Path, Path]:
+    """Write a certificate for a host's number that ends in some hours, and its key."""
     require_module("cryptography", "pip install cryptography")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -26,8 +28,8 @@ def make_certificate(folder: Path, host: str = "127.0.0.1", name: str = "server"
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - datetime.timedelta(hours=2))
+        .not_valid_after(now + datetime.timedelta(hours=hours))
         .add_extension(hosts, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

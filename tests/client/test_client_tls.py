@@ -86,8 +86,18 @@ def test_old_tls_is_not_spoken_also_where_the_system_allows_it(monkeypatch) -> N
 def test_certificate_for_another_host(tmp_path) -> None:
     certificate, key = make_certificate(tmp_path, host="127.0.0.2")
     with scripted_server.running(certificate, key) as server:
-        with pytest.raises(CertificateError, match="not valid for"):
+        with pytest.raises(CertificateError, match="not valid for") as caught:
             Client(server.url, TOKEN, ca_file=certificate, backoff=ONCE).info()
+        assert "the name that the server's certificate is for" in caught.value.hint
+        assert server.requests == []
+
+
+def test_certificate_that_has_ended(tmp_path) -> None:
+    certificate, key = make_certificate(tmp_path, hours=-1)
+    with scripted_server.running(certificate, key) as server:
+        with pytest.raises(CertificateError, match="expired") as caught:
+            Client(server.url, TOKEN, ca_file=certificate, backoff=ONCE).info()
+        assert "renew" in caught.value.hint
         assert server.requests == []
 
 
@@ -128,5 +138,6 @@ def test_file_that_holds_no_certificates(tmp_path, content) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CertificateError, match=r"ca\.pem"):
+    what = "cannot be read: No such file" if content is None else "holds no certificates"
+    with pytest.raises(CertificateError, match=rf"ca\.pem {what}"):
         Client("https://server.example", TOKEN, ca_file=path)

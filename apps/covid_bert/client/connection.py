@@ -17,6 +17,11 @@ from .answers import check_status
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,512}")
 USER_AGENT = "covid-bert-client"
+_CA_FILE_HINT = "Give the file with the certificate of its issuer (CA file), which its administrator has."
+_OF_TIME = "Look at this machine's clock; if it is right, the administrator must renew the certificate."
+_OF_NAME = "Use the name that the server's certificate is for; its administrator knows it."
+# By OpenSSL's numbers: not yet valid, expired, another name, another address.
+_CERTIFICATE_HINTS = {9: _OF_TIME, 10: _OF_TIME, 62: _OF_NAME, 64: _OF_NAME}
 
 
 class Body(Protocol):
@@ -127,7 +132,7 @@ class Connector:
         if isinstance(error, ssl.SSLCertVerificationError):
             return errors.CertificateError(
                 f"The certificate of {where} is not trusted: {error.verify_message.rstrip('.')}.",
-                "Give the file with the certificate of its issuer (CA file), which its administrator has.",
+                _CERTIFICATE_HINTS.get(error.verify_code, _CA_FILE_HINT),
             )
         if isinstance(error, ssl.SSLError):
             return errors.WrongServerError(
@@ -195,11 +200,14 @@ class Connector:
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except OSError:
+    except OSError as error:
         name = "of the system" if ca_file is None else ca_file.name
+        if isinstance(error, ssl.SSLError):
+            raise errors.CertificateError(
+                f"The CA file {name} holds no certificates.", "Give a file in PEM format, which begins with -----BEGIN."
+            ) from None
         raise errors.CertificateError(
-            f"The CA file {name} cannot be read as certificates.",
-            "Give a file in PEM format, which begins with -----BEGIN.",
+            f"The CA file {name} cannot be read: {error.strerror}.", "Check its path and its permissions."
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
