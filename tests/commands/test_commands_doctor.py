@@ -120,6 +120,18 @@ def test_certificates(tmp_path: Path, begins, ends, mode: int, state: str, findi
     assert found.finding.startswith(finding)
 
 
+@pytest.mark.skipif(not ROOT, reason="only root's keys are read by a group")
+def test_a_key_of_roots_may_be_read_by_the_servers_group(tmp_path: Path) -> None:
+    configuration = certified(tmp_path, -DAY, 90 * DAY, mode=0o640)
+    assert run(server.certificate, configuration).state == OK
+    (tmp_path / "ct.key").chmod(0o644)
+    found = run(server.certificate, configuration)
+    assert (found.state, "chmod 640" in found.remedy) == (FAULT, True)
+    (tmp_path / "ct.key").chmod(0o640)
+    os.chown(tmp_path / "ct.key", 12345, -1)
+    assert run(server.certificate, configuration).state == FAULT
+
+
 def test_a_certificate_for_other_names_or_with_another_key(tmp_path: Path) -> None:
     good = certified(tmp_path, -DAY, 90 * DAY)
     other = good.model_copy(update={"allowed_hosts": ("ct.example.org", "a.b.wild.example")})
@@ -139,6 +151,11 @@ def test_a_taken_port(tmp_path: Path) -> None:
         assert run(server.port, configuration).state == FAULT
         with only_server_of(configuration.studies):
             assert run(server.port, configuration).state == OK
+        # A server of other studies runs: this one could not be started beside it.
+        (home() / "jobs" / "other").mkdir(parents=True)
+        with FileLock(home() / "jobs" / "other" / "lock"):
+            assert run(server.port, configuration).state == FAULT
+            assert run(server.port, None).state in {OK, NOTE}
     assert run(server.port, configuration).state == OK
 
 
@@ -232,6 +249,14 @@ def test_a_check_that_breaks_is_a_fault_and_stops_no_other() -> None:
     assert _guarded("some_check", broken).state == FAULT
 
 
+def test_a_data_folder_that_is_none_is_a_fault_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "file" / "home"))
+    found = _guarded("weights", installation.weights)
+    assert (found.state, "COVID_BERT_HOME" in found.remedy) == (FAULT, True)
+    assert str(tmp_path) not in found.finding
+
+
 def test_a_wrong_configuration_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("covid_bert.commands.doctor.INSTALLATION_CHECKS", ())
     file = tmp_path / "serve.toml"
@@ -259,7 +284,7 @@ def test_lines_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert shown.exit_code == 1
     (line,) = [line for line in shown.output.splitlines() if line.startswith("fault")]
     assert "tokens.json cannot be read or is damaged" in line
-    assert "Bring it back from a copy" in line
+    assert "damaged. Bring it back from a copy" in line
     found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).output)
     assert found["faults"] == 1
     assert {"subject", "state", "finding", "remedy"} == set(found["checks"][0])

@@ -43,7 +43,7 @@ def doctor(console: Console, *, studies: Path | None, configuration: Path | None
     for check in checks:
         console.print(f"{check.state:<6}", style=styles[check.state], end="", highlight=False)
         remedy = f" {check.remedy}" if check.remedy else ""
-        line = f"{check.subject}: {check.finding}{'.' if remedy else ''}{remedy}"
+        line = f"{check.subject}: {check.finding.rstrip('.')}{'.' if remedy else ''}{remedy}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(faults > 0)
 
@@ -87,5 +87,9 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     except PermissionError as error:
         name = Path(error.filename or "a file").name
         return Check(subject, FAULT, f"{name} may not be read", "Run this as the user that the server runs as.")
+    except OSError as error:
+        name = Path(error.filename or "a file").name
+        remedy = "Mend that, or set COVID_BERT_HOME to the server's data folder."
+        return Check(subject, FAULT, f"{name} cannot be used: {error.strerror}", remedy)
     except Exception as error:
         return Check(subject, FAULT, f"{type(error).__name__}: {error}", "Install covid-bert again.")

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from covid_bert.commands.doctor_check import FAULT, NOTE, OK, Check
 from covid_bert.commands.doctor_installation import GIBIBYTE, LEAST_DISK
+from covid_bert.commands.owner import name_of_owner
 from covid_bert.server.audit import default_audit_folder
 from covid_bert.server.audit_check import verify_audit_log
 from covid_bert.server.configuration import LOOPBACK_NAMES, ServerConfiguration, check_network
@@ -36,12 +37,7 @@ def data_folder_owner() -> Check:
     """Whether this user is the one that the server runs as."""
     folder = home()
     if os.name != "nt" and folder.exists() and folder.stat().st_uid != os.geteuid():
-        import pwd
-
-        try:
-            name = pwd.getpwuid(folder.stat().st_uid).pw_name
-        except KeyError:
-            name = str(folder.stat().st_uid)
+        name = name_of_owner(folder)
         return Check("user", FAULT, f"the data folder belongs to {name}", f"Run this as {name} (sudo -u {name}).")
     return Check("user", OK, "the data folder is this user's")
 
@@ -67,9 +63,12 @@ def certificate(configuration: Configuration) -> Check:
     if configuration is None or configuration.tls_certificate is None or configuration.tls_key is None:
         return Check("certificate", OK, "none is configured")
     check_certificate(configuration)
-    if os.name != "nt" and configuration.tls_key.stat().st_mode & _OTHERS:
+    key = configuration.tls_key.stat()
+    # Root's key is read by the group of the server's user; nobody else's needs to be.
+    private = 0o640 if key.st_uid == 0 else 0o600
+    if os.name != "nt" and key.st_mode & _OTHERS & ~private:
         name = configuration.tls_key.name
-        return Check("certificate", FAULT, f"other users may read {name}", f"Run `chmod 600` on {name}.")
+        return Check("certificate", FAULT, f"other users may read {name}", f"Run `chmod {private:o}` on {name}.")
     from cryptography import x509
 
     found = x509.load_pem_x509_certificates(configuration.tls_certificate.read_bytes())[0]
@@ -103,8 +102,8 @@ def port(configuration: Configuration) -> Check:
         try:
             probe.bind((host, number))
         except OSError as error:
-            if _server_runs(configuration):
-                return Check(subject, OK, "in use while a server of this data folder runs")
+            if _server_runs(configuration, elsewhere=configuration is None):
+                return Check(subject, OK, "in use while a server runs")
             state = NOTE if configuration is None else FAULT
             return Check(subject, state, f"it cannot be used: {error.strerror}", "Choose another port or address.")
     return Check(subject, OK, "free")
@@ -170,7 +169,7 @@ def jobs(_: Configuration) -> Check:
             answer = "damaged"
         if answer != "ok":
             return Check("jobs", FAULT, f"the list in {path.parent.name} is damaged", remedy)
-    return Check("jobs", OK, f"{len(lists)} lists, all intact")
+    return Check("jobs", OK, f"{len(lists)} {'list, intact' if len(lists) == 1 else 'lists, all intact'}")
 
 
 def audit_log(_: Configuration) -> Check:
@@ -194,9 +193,9 @@ def _covered(host: str, names: set[str]) -> bool:
     return any(fnmatch(host, name) and host.count(".") == name.count(".") for name in names)
 
 
-def _server_runs(configuration: Configuration) -> bool:
-    """Whether any server with this data folder runs, or one with these studies."""
-    found = list((home() / "jobs").glob("*/lock"))
+def _server_runs(configuration: Configuration, *, elsewhere: bool = True) -> bool:
+    """Whether a server with these studies runs, or, `elsewhere`, any with this data folder."""
+    found = list((home() / "jobs").glob("*/lock")) if elsewhere else []
     if configuration is not None:
         found += [path for path in (configuration.studies / SERVER_LOCK_NAME,) if path.exists()]
     return not all(_is_free(path, 0) for path in found)
