@@ -30,7 +30,7 @@ def doctor(
 
 @audit_app.command("verify")
 def audit_verify() -> None:
-    """Check that every line of the audit log is there and unchanged; exit code 1 if not."""
+    """Check that every line of the audit log is there and unchanged; exit code 1 if not, or if there is none."""
     from covid_bert.commands.audit import verify
 
     raise typer.Exit(verify(console()))

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from covid_bert.server.audit import AuditKey, default_audit_folder
 from covid_bert.server.audit_check import verify_audit_log
+from covid_bert.weights.location import home
 
 _SHOWN = 20
 
@@ -16,7 +17,7 @@ def verify(console: Console) -> int:
     Returns
     -------
     int
-        Exit code: 1 if anything is wrong, else 0.
+        Exit code: 1 if anything is wrong or there is no log, else 0.
 
     Raises
     ------
@@ -27,9 +28,18 @@ def verify(console: Console) -> int:
     for finding in state.findings[:_SHOWN]:
         console.print(f"{finding.place}: {finding.message}", highlight=False, markup=False, soft_wrap=True)
     if state.findings:
+        faults = "1 fault" if len(state.findings) == 1 else f"{len(state.findings)} faults"
         console.print(
-            f"{len(state.findings)} faults in {state.lines} lines. Keep the folder, and compare it with a copy.",
+            f"{faults} in {state.lines} lines. Keep the folder, and compare it with a copy.",
             highlight=False,
+            soft_wrap=True,
+        )
+        return 1
+    if state.lines == 0:
+        console.print(
+            f"There is no audit log in {home()}. Run this as the server's user and with its COVID_BERT_HOME.",
+            highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         return 1

@@ -7,9 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from covid_bert.commands.owner import refuse_root_for
 from covid_bert.server.access import Role
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.tokens import TokenFile, default_tokens_file
+from covid_bert.weights.location import home
 
 
 def add(name: str, role: str, file: Path | None, console: Console) -> None:
@@ -22,11 +24,12 @@ def add(name: str, role: str, file: Path | None, console: Console) -> None:
     OutputError
         If the file, or the audit log after it, cannot be written.
     """
-    secret = _tokens(file).add(name, Role(role))
+    secret = _own_tokens(file).add(name, Role(role))
     # Alone on its line, so that a script can take it.
     console.print(secret, highlight=False, markup=False, soft_wrap=True)
-    AuditLog(default_audit_folder()).append("token-added", facts={"added": name, "added_role": role})
     console.print(f"This is the token of {name}, {role}. Keep it now: it is not shown again.", highlight=False)
+    # Last: where the log cannot be written, there is a token nevertheless.
+    AuditLog(default_audit_folder()).append("token-added", facts={"added": name, "added_role": role})
 
 
 def show(file: Path | None, console: Console) -> None:
@@ -40,7 +43,11 @@ def show(file: Path | None, console: Console) -> None:
     table = Table(title="Tokens")
     for column in ("name", "role", "created"):
         table.add_column(column, overflow="fold")
-    for token in _tokens(file).tokens():
+    known = _tokens(file).tokens()
+    if not known:
+        console.print("There is no token. `covid-bert token add NAME --role ROLE` makes one.", highlight=False)
+        return
+    for token in known:
         table.add_row(token.name, token.role.value, token.created)
     console.print(table)
 
@@ -55,14 +62,21 @@ def revoke(name: str, file: Path | None, console: Console) -> None:
     OutputError
         If the file, or the audit log after it, cannot be written.
     """
-    _tokens(file).revoke(name)
-    AuditLog(default_audit_folder()).append("token-revoked", facts={"revoked": name})
+    _own_tokens(file).revoke(name)
     console.print(f"The token of {name} is revoked.", highlight=False)
     if not _tokens(file).tokens():
         console.print(
             "No token is left: a server that is started now lets every user of this computer do everything.",
             highlight=False,
         )
+    AuditLog(default_audit_folder()).append("token-revoked", facts={"revoked": name})
+
+
+def _own_tokens(file: Path | None) -> TokenFile:
+    """The tokens, for a change."""
+    tokens = _tokens(file)
+    refuse_root_for(tokens.path, home())
+    return tokens
 
 
 def _tokens(file: Path | None) -> TokenFile:
