@@ -16,7 +16,7 @@ import typer
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.cli_groups import console, evaluate_app, token_app, train_app, weights_app
 from covid_bert.cli_operations import operations_app
-from covid_bert.errors import CovidBertError
+from covid_bert.errors import CovidBertError, OutputError
 
 app = typer.Typer(
     name="covid-bert",
@@ -181,8 +181,8 @@ def demo(
 def serve(
     studies: Annotated[Path | None, typer.Option(help="Folder with the studies.")] = None,
     configuration: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="[default: 8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (8000).")] = None,
     tokens_file: Annotated[Path | None, typer.Option(help="File with the tokens, if not in the data folder.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; with --tls-key.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file without a passphrase.")] = None,
@@ -190,22 +190,22 @@ def serve(
     allowed_origin: Annotated[list[str] | None, typer.Option(help="Web page that may call; repeatable.")] = None,
     trusted_proxy: Annotated[list[str] | None, typer.Option(help="Address of a proxy; repeatable.")] = None,
     root_path: Annotated[str | None, typer.Option(help="Path that a proxy takes off, like /covid-bert.")] = None,
-    body_megabytes: Annotated[int | None, typer.Option(help="Largest request.")] = None,
-    voxels_millions: Annotated[int | None, typer.Option(help="Largest study.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Most from one address.")] = None,
-    queue_length: Annotated[int | None, typer.Option(help="Most jobs that wait or run.")] = None,
-    job_minutes: Annotated[int | None, typer.Option(help="How long a job may be computed.")] = None,
-    result_hours: Annotated[float | None, typer.Option(help="How long results of jobs are kept.")] = None,
-    sessions: Annotated[int | None, typer.Option(help="Most uploaded studies at a time.")] = None,
-    session_megabytes: Annotated[int | None, typer.Option(help="Most of all uploaded studies together.")] = None,
-    session_minutes: Annotated[int | None, typer.Option(help="How long an unused one is kept.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, json or text  [default: auto]")] = None,
+    body_megabytes: Annotated[int | None, typer.Option(help="Largest request with files (2048).")] = None,
+    voxels_millions: Annotated[int | None, typer.Option(help="Largest study (400).")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Most from one address (1200).")] = None,
+    queue_length: Annotated[int | None, typer.Option(help="Most jobs that wait or run (32).")] = None,
+    job_minutes: Annotated[int | None, typer.Option(help="How long a job may be computed (60).")] = None,
+    result_hours: Annotated[float | None, typer.Option(help="How long results of jobs are kept (24).")] = None,
+    sessions: Annotated[int | None, typer.Option(help="Most uploaded studies at a time (32).")] = None,
+    session_megabytes: Annotated[int | None, typer.Option(help="Most of all of them together (16384).")] = None,
+    session_minutes: Annotated[int | None, typer.Option(help="How long an unused one is kept (60).")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json, text, or text on a terminal only (auto).")] = None,
     show_configuration: Annotated[bool, typer.Option("--show-configuration", help="Print what holds; end.")] = False,
     allow_insecure_network: Annotated[
         bool, typer.Option("--allow-insecure-network", help="Listen for other machines without tokens or TLS.")
     ] = False,
 ) -> None:
-    """Run the MONAI Label server with the covid-bert app; docs/server.md explains each setting."""
+    """Run the server; in brackets what holds without the option. docs/server.md explains each setting."""
     settings = dict(locals())
     from covid_bert.commands.serve import serve as run
 
@@ -269,6 +269,14 @@ def main() -> None:
         if error.hint:
             typer.echo(error.hint, err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not isinstance(error.filename, str):
+            raise
+        # Its folder may be named after a patient.
+        what = f"{Path(error.filename).name} cannot be read or written: {error.strerror}."
+        typer.secho(f"Error ({OutputError.code}): {what}", fg="red", err=True)
+        typer.echo("See who may use it and its folder, and as which user the command runs.", err=True)
+        sys.exit(OutputError.exit_code)
     except SystemExit as end:
         # Ctrl-C outside of a batch, which has a sentence of its own, ends in silence otherwise.
         if end.code == INTERRUPTED:

@@ -39,7 +39,7 @@ def test_help_answers_at_once_and_names_the_exit_codes() -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Exit codes" in shown
     assert "Research use only" in shown
-    # How long it takes is benchmarked; here, that it waits for nothing large.
+    # That it waits for nothing large.
     source = Path(command[0]).read_text()
     code = (
         "import atexit, sys\n"
@@ -50,6 +50,32 @@ def test_help_answers_at_once_and_names_the_exit_codes() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Exit codes" in done.stdout
     assert HEAVY & set(done.stderr.split()) == set()
+
+
+def test_help_of_serve_shows_what_holds_without_an_option() -> None:
+    import typer
+
+    from covid_bert.server.configuration import ServerConfiguration
+
+    options = {option.name: option for option in typer.main.get_command(cli.app).commands["serve"].params}
+    for name, field in ServerConfiguration.model_fields.items():
+        if field.default not in (None, (), "") and not field.is_required():
+            shown = options[name].help.rpartition("(")[2].rstrip(").")
+            default = getattr(field.default, "value", field.default)
+            assert shown == f"{default:g}" if isinstance(default, float) else shown == str(default), name
+
+
+def test_a_file_that_may_not_be_used_is_a_sentence(tmp_path, monkeypatch, capsys) -> None:
+    def refused() -> None:
+        (tmp_path / "a folder named after a patient" / "tokens.json").read_text()
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == 11
+    assert "tokens.json cannot be read or written: No such file" in shown
+    assert "patient" not in shown
 
 
 def test_choices_are_those_of_the_registry() -> None:
