@@ -26,6 +26,7 @@ from covid_bert.server.configuration import ServerConfiguration, load
 from covid_bert.server.launch import only_server_of
 from covid_bert.server.tokens import TokenFile, default_tokens_file
 from covid_bert.weights.location import home
+from covid_bert.weights.verify import Finding, Problem
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -247,6 +248,12 @@ def test_a_check_that_breaks_is_a_fault_and_stops_no_other() -> None:
 
     assert _guarded("some_check", broken).subject == "some check"
     assert _guarded("some_check", broken).state == FAULT
+
+
+def test_weights_that_are_damaged_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Finding("default-lungs", "v003", Problem.MISSING, "default-lungs v003: the file is missing.")] * 2
+    monkeypatch.setattr("covid_bert.weights.verify.verify_installed", lambda: found)
+    assert run(installation.weights).finding == "default-lungs v003: the file is missing, and 1 more"
 
 
 def test_a_data_folder_that_is_none_is_a_fault_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

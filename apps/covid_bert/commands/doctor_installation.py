@@ -154,7 +154,9 @@ def weights() -> Check:
 
     findings = verify_installed()
     if findings:
-        return Check("weights", FAULT, findings[0].message.rstrip("."), "Run `covid-bert weights verify`.")
+        text = findings[0].message.rstrip(".") + (f", and {len(findings) - 1} more" if len(findings) > 1 else "")
+        remedy = "Import or fetch them again; shipped ones come with covid-bert. `covid-bert weights verify` lists all."
+        return Check("weights", FAULT, text, remedy)
     return Check("weights", OK, "all installed weights are intact")
 
 
