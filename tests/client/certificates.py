@@ -19,7 +19,7 @@ def make_certificate(
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "covid-bert test")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"covid-bert {name}")])
     now = datetime.datetime.now(datetime.timezone.utc)
     hosts = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
     certificate = (

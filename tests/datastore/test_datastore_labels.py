@@ -217,6 +217,23 @@ def test_a_full_disk_leaves_the_label_as_it_was(store, folder: Path, tmp_path: P
     assert again.get_label_info("chest", "final")["author"] == "anna"
 
 
+def test_a_label_is_replaced_whole(store, tmp_path: Path, monkeypatch) -> None:
+    """Who asks for a label while the next one is copied gets the one before."""
+    first = write_mask(tmp_path / "1.nii.gz", 1)
+    save(store, first, "anna")
+    expected, copy, seen = digest(first), shutil.copyfile, []
+
+    def slowly(source, target):
+        Path(target).write_bytes(b"half")
+        seen.append(digest(store.get_label_uri("chest", "final")))
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", slowly)
+    save(store, write_mask(tmp_path / "2.nii.gz", 2), "bert")
+    assert seen == 2 * [expected], "for the version and for what is shown"
+    assert digest(store.get_label_uri("chest", "final")) == digest(tmp_path / "2.nii.gz")
+
+
 def test_errors_name_no_study(store, tmp_path: Path) -> None:
     with pytest.raises(CovidBertError) as caught:
         store.save_label("chest", str(write_mask(tmp_path / "mask.nii.gz", shape=(8, 8, 8))), "final", {})

@@ -54,6 +54,7 @@ class Served:
     store: FakeStore
     server: uvicorn.Server
     audit: AuditLog
+    held: list[str]
 
     def audited(self, image: str) -> list[tuple[str, str]]:
         """Action and outcome of the lines about a study."""
@@ -91,10 +92,13 @@ def serving(folder: Path) -> Iterator[Served]:
         def datastore(self) -> FakeStore:
             return store
 
+    held: list[str] = []
+
     def hold_session(_request: Any, session: str) -> Any:
         if session == "of-another":
             raise GoneError("The uploaded study is no longer kept.", "Upload it again.")
-        return lambda: None
+        held.append(session)
+        return lambda: held.remove(session)
 
     app = FastAPI(dependencies=[Depends(refuse_unknown)])
 
@@ -116,7 +120,7 @@ def serving(folder: Path) -> Iterator[Served]:
             port = probe.getsockname()[1]
         config = uvicorn.Config(with_caller, port=port, log_level="warning", timeout_graceful_shutdown=1)
         with in_thread(config) as server:
-            yield Served(f"http://127.0.0.1:{port}", port, runner, store, server, audit)
+            yield Served(f"http://127.0.0.1:{port}", port, runner, store, server, audit, held)
 
 
 def test_the_reply_has_json_and_image_and_leaves_nothing(served: Served) -> None:
@@ -175,7 +179,15 @@ def test_the_session_of_another_user_is_not_computed(served: Served) -> None:
     before = served.runner.requests.computed()
     assert served.infer("session_id=of-another").status_code == 410
     assert served.runner.requests.computed() == before
-    assert served.infer("session_id=own").status_code == 200
+
+
+def test_a_session_is_held_while_it_is_computed_and_no_longer(served: Served) -> None:
+    for params, status in (({}, 200), ({"action": "typed"}, 422)):
+        assert served.infer("session_id=own", params=params).status_code == status
+        deadline = time.monotonic() + 60
+        while served.held:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_uploads_and_replies_do_not_stay(served: Served, tmp_path: Path, monkeypatch) -> None:

@@ -144,6 +144,10 @@ def test_a_handler_that_a_library_adds_later_is_covered_too(stream) -> None:
     logger = logging.getLogger("monailabel.later")
     logger.addHandler(logging.StreamHandler(own))
     logger.error("%s", MARKER)
+    try:
+        raise ValueError(MARKER)
+    except ValueError:
+        logger.exception("failed", stack_info=True)
     logger.handlers.clear()
     assert own.getvalue()
     assert MARKER not in own.getvalue()
