@@ -198,6 +198,12 @@ class OutOfMemoryError(CovidBertError):
     http_status = 507
 
 
+class CardMemoryError(OutOfMemoryError):
+    """The computation needs more memory than the graphics card has; the processor may still do it."""
+
+    code = "card-out-of-memory"
+
+
 class MissingProgramError(CovidBertError):
     """An optional package or program that the request needs is not installed."""
 

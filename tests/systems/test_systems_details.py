@@ -15,7 +15,9 @@ from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.systems import create, loading
 from covid_bert.systems.baseline import central_slices
 from covid_bert.systems.configuration import S1_CONFIGURATIONS
+from covid_bert.systems.memory import CARD_TOO_SMALL, on_card_or_processor
 from covid_bert.systems.s1 import TwoStageSystem
+from covid_bert.volumes import Volume
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Calibration, InputContract, OperatingPoint, Role
@@ -150,6 +152,33 @@ def test_exhausted_memory_is_one_typed_error(phantom, monkeypatch, error) -> Non
     with pytest.raises(OutOfMemoryError) as caught:
         create("s2", device="cpu").classify(phantom.volume, phantom.lungs)
     assert caught.value.exit_code == 7
+
+
+def test_a_card_that_is_too_small_is_replaced_by_the_processor_and_the_result_says_so(phantom) -> None:
+    tried = []
+
+    def compute(volume: Volume, device: str) -> tuple[str, ...]:
+        tried.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return create("baseline", device=device).classify(volume, phantom.lungs).result.warnings
+
+    warnings = on_card_or_processor(phantom.volume, "cuda:0", compute)
+    assert tried == ["cuda:0", "cpu"]
+    assert warnings.count(CARD_TOO_SMALL) == 1
+    assert CARD_TOO_SMALL not in on_card_or_processor(phantom.volume, "cpu", compute)
+
+
+def test_a_machine_that_is_too_small_is_not_tried_twice(phantom) -> None:
+    tried = []
+
+    def compute(_: Volume, device: str) -> None:
+        tried.append(device)
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError):
+        on_card_or_processor(phantom.volume, "cuda:0", compute)
+    assert tried == ["cuda:0"]
 
 
 def test_weights_for_another_input_are_refused(phantom) -> None:

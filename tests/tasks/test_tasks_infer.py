@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -11,41 +10,23 @@ import jsonschema
 import nibabel
 import numpy as np
 import pytest
+import torch
 from fastapi import HTTPException
 from PIL import Image
 
 from covid_bert import DEMONSTRATION_MODEL
 from covid_bert.errors import ParameterError
-from covid_bert.lungs import METHOD_CHOICES
+from covid_bert.lungs import METHOD_CHOICES, segment_lungs
 from covid_bert.lungs.mask import LungMask
-from covid_bert.phantom import write, write_dicom
+from covid_bert.phantom import write
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS
+from covid_bert.systems.memory import CARD_TOO_SMALL
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import read, read_mask, to_gray8
 from lesion_networks import install_lesion_weights
 
 pytestmark = pytest.mark.usefixtures("small_networks")
-
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory, phantom) -> Path:
-    folder = tmp_path_factory.mktemp("studies")
-    write(phantom, folder / "chest.nii.gz")
-    write(phantom, folder / "chest2.nrrd")
-    write_dicom(phantom, folder / "series.1.2.3")
-    write_dicom(phantom, folder / "other")
-    shutil.make_archive(str(folder / "zipped"), "zip", folder / "other")
-    shutil.rmtree(folder / "other")
-    (folder / "broken.nii.gz").write_bytes(b"not a study")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def app(studies: Path):
-    from covid_bert.main import CovidBertApp
-
-    return CovidBertApp(app_dir=str(Path(__file__).parent), studies=str(studies), conf={})
 
 
 def infer(app, model: str, image: str, **parameters):
@@ -148,6 +129,17 @@ def test_all_images_are_written_beside_each_other_in_a_job_alone(app, lesions_by
     assert total == pytest.approx(found)
     with pytest.raises(HTTPException, match="job"):
         infer(app, "covid_baseline", "chest", reply_image="all")
+
+
+def test_where_a_card_is_too_small_the_reply_says_so(app, monkeypatch) -> None:
+    def on_processor_only(*arguments, device: str, **options):
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return segment_lungs(*arguments, device=device, **options)
+
+    monkeypatch.setattr("covid_bert.tasks.infer.segment_lungs", on_processor_only)
+    params = infer(app, "lungs", "chest", lungs="morphological")["params"]
+    assert params["warnings"].count(CARD_TOO_SMALL) == 1
 
 
 def test_demonstration_lungs_say_so(app, phantom, monkeypatch) -> None:

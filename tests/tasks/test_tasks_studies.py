@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.phantom import write, write_dicom
 from covid_bert.volumes import read
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def test_nested_exports_are_offered_and_ambiguous_names_are_not(tmp_path, phantom) -> None:

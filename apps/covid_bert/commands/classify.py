@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from covid_bert.progress import Progress
 from covid_bert.report import study_picture
 from covid_bert.systems import Classification, ClassificationSystem, StudyResult, create
 from covid_bert.systems.assemble import FINDING
-from covid_bert.systems.memory import memory_errors_explained
+from covid_bert.systems.memory import on_card_or_processor
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume, write_map, write_mask
 from covid_bert.weights.store import live
@@ -46,20 +47,26 @@ def classify(
     int
         The exit code.
     """
-    made = [create(name, configuration, device=device, lungs=lungs_method) for name in systems]
+
+    @functools.cache
+    def made(where: str) -> list[ClassificationSystem]:
+        return [create(name, configuration, device=where, lungs=lungs_method) for name in systems]
 
     def work(volume: Volume, progress: Progress) -> dict[str, Any]:
+        return on_card_or_processor(volume, device, lambda study, where: work_on(study, where, progress))
+
+    def work_on(volume: Volume, where: str, progress: Progress) -> dict[str, Any]:
         with progress.stage("lungs"):
-            lungs = segment_lungs(volume, lungs_method, progress, device=device)
+            lungs = segment_lungs(volume, lungs_method, progress, device=where)
         name = volume.identifier
-        with progress.stage("lesions"), memory_errors_explained():
-            lesions = segment_lesions(volume, lungs, progress, device=device)
+        with progress.stage("lesions"):
+            lesions = segment_lesions(volume, lungs, progress, device=where)
         masks = {"lungs": write_mask(lungs.array, volume, out / f"{name}.lungs.nii.gz", names=LUNG_LABELS)}
         if lesions is not None:
             path = out / f"{name}.lesions.nii.gz"
             masks["lesions"] = write_mask(lesions.array, volume, path, names=LESION_LABELS)
         files, scores = list(masks.values()), {}
-        for system in made:
+        for system in made(where):
             classification = system.classify(volume, lungs, lesions, progress=progress.continued())
             stem = f"{name}.{system.NAME}-{system.configuration.name}"
             files += write_classification(volume, classification, masks, out, stem)
@@ -74,7 +81,7 @@ def classify(
     versions = [
         lungs_version(lungs_method),
         lesions_version(),
-        *(_weights_versions(it) for it in made),
+        *(_weights_versions(it) for it in made(device)),
     ]
     settings = f"{__version__} {' '.join(versions)} {series or ''}"
     code, entries = Batch(out, settings, series, console).run(inputs, work)

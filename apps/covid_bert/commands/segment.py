@@ -18,7 +18,7 @@ from covid_bert.lungs import LungMask, measure_lungs, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.progress import Progress
 from covid_bert.systems.assemble import lesion_measurement
-from covid_bert.systems.memory import memory_errors_explained
+from covid_bert.systems.memory import on_card_or_processor
 from covid_bert.volumes import Volume, write_mask
 from covid_bert.weights.identity import demonstration_warnings
 
@@ -63,8 +63,9 @@ def segment(
     segment_one = STRUCTURES[structure]
 
     def work(volume: Volume, progress: Progress) -> dict[str, Any]:
-        with memory_errors_explained():
-            masks, measured, outcome = segment_one(volume, lungs_method, device, progress)
+        volume, (masks, measured, outcome) = on_card_or_processor(
+            volume, device, lambda study, where: (study, segment_one(study, lungs_method, where, progress))
+        )
         weights = [mask.weights for mask in masks if mask.weights is not None]
         labels = LUNG_LABELS if structure == "lungs" else LESION_LABELS
         mask = write_mask(masks[-1].array, volume, out / f"{volume.identifier}.{structure}{suffix}", names=labels)

@@ -28,7 +28,7 @@ from covid_bert.lungs.measurements import measure_lungs
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, Classification, create
 from covid_bert.systems.assemble import lesion_measurement
-from covid_bert.systems.memory import memory_errors_explained
+from covid_bert.systems.memory import on_card_or_processor
 from covid_bert.tasks.parameters import InferParameters
 from covid_bert.volumes import Volume, read, write_map, write_mask
 from covid_bert.weights.identity import demonstration_warnings
@@ -103,8 +103,11 @@ class StudyTask(InferTask):
             progress = _progress.get() or Progress()
             with progress.stage("reading"):
                 volume = read(parameters.image)
-            with memory_errors_explained():
-                return self.run(volume, parameters, progress)
+
+            def compute(study: Volume, device: str) -> Reply:
+                return self.run(study, parameters.model_copy(update={"device": device}), progress)
+
+            return on_card_or_processor(volume, parameters.chosen_device, compute)
         except CovidBertError as error:
             logger.info("Request refused: %s", error.code)
             raise HTTPException(error.http_status, detail=error.to_json()) from error
@@ -128,7 +131,7 @@ class LungsTask(StudyTask):
     def run(self, volume: Volume, parameters: InferParameters, progress: Progress) -> Reply:
         """Segment, measure and write."""
         with progress.stage("lungs"):
-            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.chosen_device)
+            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.device)
         measured = measure_lungs(volume, lungs)
         return _write(lungs, volume, parameters), {
             **_facts(volume, [lungs], progress),
@@ -156,9 +159,9 @@ class LesionsTask(StudyTask):
         """Segment the lungs, the lesions in them, measure and write."""
         check_possible(volume)
         with progress.stage("lungs"):
-            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.chosen_device)
+            lungs = segment_lungs(volume, parameters.lungs, progress, device=parameters.device)
         with progress.stage("lesions"):
-            lesions = require_lesions(volume, lungs, progress, device=parameters.chosen_device)
+            lesions = require_lesions(volume, lungs, progress, device=parameters.device)
             measured = lesion_measurement(lesions, measure_lesions(volume, lungs, lesions))
         return _write(lesions, volume, parameters), {
             **_facts(volume, [lungs, lesions], progress),
@@ -239,7 +242,7 @@ def infer_tasks() -> dict[str, InferTask]:
 
 def _classify(system: str, volume: Volume, parameters: InferParameters, progress: Progress) -> Classification:
     configuration = None if parameters.configuration == "auto" else parameters.configuration
-    chosen = create(system, configuration, device=parameters.chosen_device, lungs=parameters.lungs)
+    chosen = create(system, configuration, device=parameters.device, lungs=parameters.lungs)
     return chosen.classify(volume, progress=progress)
 
 
