@@ -246,10 +246,12 @@ def test_commands_record_tokens_and_verify() -> None:
     shown = runner.invoke(app, ["token", "add", "anna", "--role", "reader"]).output
     runner.invoke(app, ["token", "revoke", "anna"])
     folder = default_audit_folder()
-    assert [line["action"] for line in lines(folder)] == ["token-added", "token-revoked"]
+    assert [(line["action"], line["outcome"]) for line in lines(folder)] == [
+        *(("token-added", "begun"), ("token-added", "done"), ("token-revoked", "done")),
+    ]
     assert shown.split()[0] not in (folder / "audit.jsonl").read_text()
     result = runner.invoke(app, ["audit", "verify"])
-    assert (result.exit_code, "All 2 lines" in result.output) == (0, True)
+    assert (result.exit_code, "All 3 lines" in result.output) == (0, True)
     AuditLog(folder).append("label-written", study=STUDY)
     assert runner.invoke(app, ["audit", "name", STUDY]).output.strip() == lines(folder)[-1]["study"]
     change(folder / "audit.jsonl", '"anna"', '"bert"')

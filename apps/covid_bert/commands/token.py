@@ -22,14 +22,16 @@ def add(name: str, role: str, file: Path | None, console: Console) -> None:
     ParameterError
         If the name is taken or is not one.
     OutputError
-        If the file, or the audit log after it, cannot be written.
+        If the audit log or the file cannot be written; there is no new token then.
+    ServerError
+        If the key of the audit log is lost; there is no new token then.
     """
-    secret = _own_tokens(file).add(name, Role(role))
+    tokens = _own_tokens(file)
+    with AuditLog(default_audit_folder()).change("token-added", facts={"added": name, "added_role": role}):
+        secret = tokens.add(name, Role(role))
     # Alone on its line, so that a script can take it.
     console.print(secret, highlight=False, markup=False, soft_wrap=True)
     console.print(f"This is the token of {name}, {role}. Keep it now: it is not shown again.", highlight=False)
-    # Last: where the log cannot be written, there is a token nevertheless.
-    AuditLog(default_audit_folder()).append("token-added", facts={"added": name, "added_role": role})
 
 
 def show(file: Path | None, console: Console) -> None:
@@ -69,6 +71,7 @@ def revoke(name: str, file: Path | None, console: Console) -> None:
             "No token is left: a server that is started now lets every user of this computer do everything.",
             highlight=False,
         )
+    # Last: a token that has become known must go also where the log cannot be written.
     AuditLog(default_audit_folder()).append("token-revoked", facts={"revoked": name})
 
 
