@@ -201,9 +201,12 @@ def test_what_a_killed_server_or_command_left(tmp_path: Path) -> None:
     (configuration.studies / ".restore-x").rmdir()
     (home() / "temporary" / "server-1").mkdir(parents=True)
     assert run(server.leftovers, None).state == NOTE
-    (home() / "jobs" / "some").mkdir(parents=True)
-    with FileLock(home() / "jobs" / "some" / "lock"):
+    with FileLock(home() / "temporary" / "server-1" / "lock"):
         assert run(server.leftovers, None).state == OK
+        # One that was killed beside one that runs, of whichever studies.
+        (home() / "temporary" / "server-2").mkdir()
+        with only_server_of(configuration.studies):
+            assert run(server.leftovers, configuration).state == NOTE
 
 
 def test_the_list_of_jobs() -> None:

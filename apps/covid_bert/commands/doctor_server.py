@@ -141,11 +141,9 @@ def locks(configuration: Configuration) -> Check:
 
 def leftovers(configuration: Configuration) -> Check:
     """Whether a killed server or command left data behind, which may be a patient's."""
-    if _server_runs(configuration):
-        return Check("leftovers", OK, "a server runs, and removes them")
-    if any((home() / "temporary").glob("server-*")):
+    if _uploads_of_killed_servers():
         return Check("leftovers", NOTE, "uploads of a killed server", "Start the server once: it removes them.")
-    if configuration is not None:
+    if configuration is not None and not _server_runs(configuration, elsewhere=False):
         for pattern in (".backup-snapshot", ".restore-*"):
             for path in configuration.studies.glob(pattern):
                 return Check("leftovers", NOTE, f"{path.name} of a killed command", "Remove that folder.")
@@ -199,6 +197,17 @@ def _server_runs(configuration: Configuration, *, elsewhere: bool = True) -> boo
     if configuration is not None:
         found += [path for path in (configuration.studies / SERVER_LOCK_NAME,) if path.exists()]
     return not all(_is_free(path, 0) for path in found)
+
+
+def _uploads_of_killed_servers() -> bool:
+    """Whether a server's temporary folder is there whose lock nobody holds."""
+    root = home() / "temporary"
+    if not root.exists():
+        return False
+    # As servers do when they start: none is between making its folder and locking it.
+    with FileLock(root / "lock", mode=0o600, timeout=_LOCK_SECONDS):
+        locks = [folder / "lock" for folder in root.glob("server-*")]
+        return any(not lock.exists() or _is_free(lock, 0) for lock in locks)
 
 
 def _is_free(path: Path, seconds: float) -> bool:
