@@ -114,7 +114,7 @@ def serving(folder: Path) -> Iterator[Served]:
         inference.install(app, runner, Opened(), hold_session, save)
         batches = batch.Batches(runner, save)
         batch.install(app, batches, Opened())
-        health.install(app, Metrics(), Opened, lambda: runner.alive)
+        health.install(app, Metrics(), Opened, lambda: runner.alive, lambda: False)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -108,28 +108,3 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypa
         assert runner.alive
         assert len(failed) == 2
     assert not runner.alive
-
-
-def test_where_the_queue_stands_still_the_server_is_not_ready() -> None:
-    from types import SimpleNamespace
-
-    from fastapi import FastAPI
-    from fastapi.testclient import TestClient
-
-    from covid_bert.server import health
-    from covid_bert.server.metrics import Metrics
-
-    opened = SimpleNamespace(
-        info=lambda: {"models": {"lungs": {}}},
-        studies=str(Path(__file__).parent),
-        datastore=lambda: SimpleNamespace(status=dict),
-    )
-    alive = True
-    app = FastAPI()
-    health.install(app, Metrics(), lambda: opened, lambda: alive)
-    client = TestClient(app)
-    assert client.get("/readyz").status_code == 200
-    alive = False
-    reply = client.get("/readyz")
-    assert reply.status_code == 503
-    assert "queue" in reply.json()["detail"]["message"]

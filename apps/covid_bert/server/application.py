@@ -114,7 +114,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     )
     hold_session = functools.partial(sessions.hold_own, kept)
     failures.install(app)
-    health.install(app, metrics, lambda: opened, lambda: runner.alive)
+    health.install(app, metrics, lambda: opened, lambda: runner.alive, lambda: tokens.required)
     login.install(app, tokens)
     stock.install(app, opened)
     inference.install(app, runner, opened, hold_session, save)

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.errors import TokensUnusableError
 from covid_bert.main import CovidBertApp
 from covid_bert.server.logs import describe
 from covid_bert.server.metrics import Metrics
@@ -21,7 +22,13 @@ from covid_bert.server.replies import error_reply
 logger = logging.getLogger(__name__)
 
 
-def install(app: FastAPI, metrics: Metrics, opened: Callable[[], CovidBertApp], queue_runs: Callable[[], bool]) -> None:
+def install(
+    app: FastAPI,
+    metrics: Metrics,
+    opened: Callable[[], CovidBertApp],
+    queue_runs: Callable[[], bool],
+    tokens_required: Callable[[], bool],
+) -> None:
     """Add the routes to an application.
 
     Parameters
@@ -34,6 +41,8 @@ def install(app: FastAPI, metrics: Metrics, opened: Callable[[], CovidBertApp], 
         Returns MONAI Label's app.
     queue_runs
         Tells whether jobs are taken from the queue.
+    tokens_required
+        Tells whether requests need a token; raises `TokensUnusableError` where that cannot be known.
     """
 
     # On the event loop: it never waits for a thread that something else holds.
@@ -52,7 +61,7 @@ def install(app: FastAPI, metrics: Metrics, opened: Callable[[], CovidBertApp], 
 
     @app.get("/readyz", tags=["Health"], summary="Say whether models and studies can be used", response_model=None)
     def readyz(request: Request) -> JSONResponse | dict[str, str]:
-        reason = why_not_ready(opened)
+        reason = why_not_ready(opened, tokens_required)
         if reason is None and not queue_runs():
             reason = "The queue of jobs does not run; the server must be started again."
         if reason is None:
@@ -71,15 +80,16 @@ def install(app: FastAPI, metrics: Metrics, opened: Callable[[], CovidBertApp], 
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def why_not_ready(opened: Callable[[], CovidBertApp]) -> str | None:
-    """Return a sentence on what is missing, or None if models and datastore can be used.
+def why_not_ready(opened: Callable[[], CovidBertApp], tokens_required: Callable[[], bool]) -> str | None:
+    """Return a sentence on what is missing, or None if tokens, models and datastore can be used.
 
     Parameters
     ----------
-    opened
-        Returns MONAI Label's app.
+    opened, tokens_required
+        As for `install`.
     """
     try:
+        tokens_required()
         app = opened()
         if not app.info()["models"]:
             return "No model could be opened."
@@ -87,6 +97,9 @@ def why_not_ready(opened: Callable[[], CovidBertApp]) -> str | None:
         if not studies.startswith(("http://", "https://")) and not os.access(Path(studies), os.R_OK | os.X_OK):
             return "The folder with the studies cannot be read."
         app.datastore().status()
+    except TokensUnusableError as error:
+        logger.warning("Not ready: %s", error)
+        return error.message
     except Exception as error:
         logger.warning("Not ready: %s", describe(error))
         return "Models or studies cannot be opened."

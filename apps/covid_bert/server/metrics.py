@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from covid_bert import __version__
+from covid_bert.errors import CovidBertError
+
+logger = logging.getLogger(__name__)
 
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
 
@@ -46,9 +51,23 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def follow_queue(self, length: Callable[[], int]) -> None:
-        """Report the queue's length, asked for at each reading: the jobs that wait or run."""
+        """Report the queue's length, asked for at each reading: the jobs that wait or run.
+
+        Parameters
+        ----------
+        length
+            Returns it; where it raises a typed error, the length is not a number, and all others are told as ever.
+        """
+
+        def known() -> float:
+            try:
+                return length()
+            except CovidBertError as error:
+                logger.warning("The length of the queue is not known: %s", error)
+                return math.nan
+
         gauge = Gauge("covid_bert_queue_length", "Jobs that wait or run", registry=self.registry)
-        gauge.set_function(length)
+        gauge.set_function(known)
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text format."""
