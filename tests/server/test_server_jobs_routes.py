@@ -107,6 +107,36 @@ def test_states_have_their_status(served) -> None:
     assert client.get(f"/jobs/{done}/file").status_code == 410
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_file_that_goes_while_it_is_asked_for_is_gone(served, monkeypatch, opened: bool) -> None:
+    from starlette import responses
+
+    client, runner = served
+    job = post(client, f"short-lived-{opened}").json()["id"]
+    wait_for(runner, job, "done")
+    file = runner.result(job, ADMIN).file
+    whole = responses.anyio.open_file
+
+    async def too_late(path, **options):
+        file.unlink()
+        return await whole(path, **options)
+
+    if opened:
+        monkeypatch.setattr(responses.anyio, "open_file", too_late)
+    else:
+        file.unlink()
+    reply = client.get(f"/jobs/{job}/file")
+    assert (reply.status_code, reply.json()["detail"]["code"]) == (410, "gone")
+
+
+def test_a_part_of_a_file_is_sent_alone(served) -> None:
+    client, runner = served
+    job = post(client, "patient").json()["id"]
+    wait_for(runner, job, "done")
+    reply = client.get(f"/jobs/{job}/file", headers={"Range": "bytes=0-3"})
+    assert (reply.status_code, reply.content) == (206, b"mask")
+
+
 def test_other_users_jobs_do_not_exist(served) -> None:
     client, runner = served
     job = post(client, "mine").json()["id"]

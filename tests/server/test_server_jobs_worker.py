@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_jobs import open_gate, running, submit, wait_for, wait_for_stage
+from fake_jobs import await_that, make_fake, open_gate, running, submit, wait_for, wait_for_stage
 
 from covid_bert.server.jobs import worker as module
 from covid_bert.server.jobs.runner import JobRunner
@@ -89,6 +89,35 @@ def test_it_ends_with_a_server_that_does_not_stop_it(tmp_path: Path) -> None:
     )
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_a_worker_that_cannot_be_killed_stops_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_END_SECONDS", 0.1)
+    worker = module.Worker(make_fake)
+    end = worker._process.kill
+    monkeypatch.setattr(worker._process, "kill", lambda: None)
+    killing = threading.Thread(target=worker.kill, daemon=True)
+    killing.start()
+    killing.join(60)
+    waits = killing.is_alive()
+    end()
+    assert not waits
+    assert f"does not end: process {worker.pid}" in caplog.text
+
+
+def test_a_worker_that_ends_just_before_a_job_costs_nobody_the_job(
+    runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for(runner, submit(runner, "first"), "done")
+    found = runner._dispatcher._worker
+    # As where it ends after the dispatcher has looked.
+    monkeypatch.setattr(module.Worker, "alive", True)
+    os.kill(found.pid, signal.SIGKILL)
+    await_that(lambda: not found._process.is_alive())
+    assert wait_for(runner, submit(runner, "second"), "done", "failed").error is None
+    assert runner.worker_pid != found.pid
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

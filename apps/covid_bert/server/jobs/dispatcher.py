@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covid_bert.errors import CancelledError, CovidBertError, InternalError, OutputError, TooLongError
+from covid_bert.errors import (
+    CancelledError,
+    CovidBertError,
+    InternalError,
+    OutputError,
+    TooLongError,
+    WorkerDiedError,
+)
 from covid_bert.server.jobs.records import Computation, interrupted
 from covid_bert.server.jobs.store import JobStore
 from covid_bert.server.jobs.submission import Requests
@@ -143,8 +150,7 @@ class Dispatcher(threading.Thread):
 
     def _outcome(self, computation: Computation, folder: Path) -> dict[str, Any]:
         """Let the worker compute, and return its last message, or the error instead of one."""
-        worker = self._ready_worker()
-        worker.run(computation.request, folder)
+        worker = self._begin(computation, folder)
         kill_at: float | None = None
         end = time.monotonic() + self._longest
         while True:
@@ -164,6 +170,17 @@ class Dispatcher(threading.Thread):
             elif kill_at is not None and time.monotonic() >= kill_at:
                 raise CancelledError("The job was cancelled.", "Submit it again when you like.")
             self._sweep_if_possible()
+
+    def _begin(self, computation: Computation, folder: Path) -> Worker:
+        """Hand a computation to the worker, or, once, to a new one where that has ended before it could begin."""
+        try:
+            worker = self._ready_worker()
+            worker.run(computation.request, folder)
+        except WorkerDiedError:
+            self._end_worker()
+            worker = self._ready_worker()
+            worker.run(computation.request, folder)
+        return worker
 
     def _is_wanted(self, number: int) -> bool:
         """Whether any job needs the computation; where the disk does not say, it goes on."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Message, Receive, Scope, Send
 
-from covid_bert.errors import NotFoundError, ParameterError
+from covid_bert.errors import GoneError, NotFoundError, ParameterError
 from covid_bert.server.audit_events import note_study
 from covid_bert.server.authentication import caller_of
 from covid_bert.server.jobs.records import Job
@@ -111,7 +113,42 @@ def install(
         path = found.files.get(name) if name else found.file
         if path is None:
             raise NotFoundError("The result of this job has no such image.", "Submit it with another reply_image.")
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        return _ResultFile(path)
+
+
+class _ResultFile(FileResponse):
+    """The file of a result: 410 if it goes, with its session or its time, before it could be opened."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            found = path.stat()
+        except FileNotFoundError as error:
+            raise _gone() from error
+        super().__init__(path, media_type="application/octet-stream", filename=path.name, stat_result=found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        head: Message | None = None
+
+        async def after_opening(message: Message) -> None:
+            """Keep the status back until there is content: after it, no error could be told."""
+            nonlocal head
+            if message["type"] == "http.response.start":
+                head = message
+                return
+            if head is not None:
+                begin, head = head, None
+                await send(begin)
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, after_opening)
+        except FileNotFoundError as error:
+            raise _gone() from error
+
+
+def _gone() -> GoneError:
+    return GoneError("The result of this job was removed.", "Submit the study again.")
 
 
 def _refuse_server_parameters(params: dict[str, Any]) -> None:

@@ -34,6 +34,8 @@ MakeCompute = Callable[[], Compute]
 
 # Seconds between two reports of the same stage.
 _REPORT_INTERVAL = 0.1
+# For a killed process to end; it cannot while it waits for a disk or a network that does not answer.
+_END_SECONDS = 10.0
 _EXPENDABLE = "500"
 # In the worker: stages and outcomes may come from different threads.
 _sending = threading.Lock()
@@ -111,9 +113,11 @@ class Worker:
         return message
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once. One that the system does not end is left alone, with a line in the log."""
         self._process.kill()
-        self._process.join()
+        self._process.join(_END_SECONDS)
+        if self.alive:
+            logger.error("A worker that was killed does not end: process %d", self.pid)
         atexit.unregister(self._process.kill)
         self._connection.close()
 
