@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,7 @@ class Served:
     def infer(self, query: str, role: str = "annotator", **options: Any) -> requests.Response:
         params = {"params": (None, json.dumps(options.pop("params", {})))}
         files = {**params, **options.pop("files", {})}
-        headers = {"x-test-role": role}
+        headers = {"x-test-role": role, **options.pop("headers", {})}
         return requests.post(f"{self.url}/infer/fake?{query}", files=files, headers=headers, timeout=300)
 
 
@@ -86,7 +87,7 @@ def serving(folder: Path) -> Iterator[Served]:
     from covid_bert.server.metrics import Metrics
     from covid_bert.server.strict import refuse_unknown
 
-    store, audit = FakeStore(), AuditLog(folder / "audit")
+    store, audit, held = FakeStore(), AuditLog(folder / "audit"), []
 
     class Opened:
         def datastore(self) -> FakeStore:
@@ -100,12 +101,16 @@ def serving(folder: Path) -> Iterator[Served]:
         held.append(session)
         return lambda: held.remove(session)
 
+    async def lost(_message: Any) -> None:
+        raise OSError(errno.EPIPE, "the client left")
+
     app = FastAPI(dependencies=[Depends(refuse_unknown)])
 
     async def with_caller(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             role = Headers(scope=scope).get("x-test-role", "admin")
             scope.setdefault("state", {})["caller"] = Caller("anna", Role(role))
+            send = lost if "x-test-lost" in Headers(scope=scope) else send
         await app(scope, receive, send)
 
     with running(folder) as runner:
@@ -210,6 +215,17 @@ def test_a_client_that_leaves_gives_its_place_back(served: Served) -> None:
     wait_for(served.runner, job.id, "cancelled")
 
 
+@pytest.mark.parametrize("output", ["json", "image", "all"])
+def test_an_answer_that_cannot_be_sent_holds_nothing(
+    served: Served, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert served.infer(f"session_id=own&output={output}", headers={"x-test-lost": "1"}).status_code == 500
+    await_that(lambda: not served.held and not list(tmp_path.iterdir()))
+    assert served.infer(f"session_id=own&output={output}").status_code == 200
+    await_that(lambda: not served.held)
+
+
 def test_other_requests_are_answered_while_many_wait_for_their_inference(served: Served) -> None:
     waiting = 4
     with ThreadPoolExecutor(waiting) as pool:
@@ -265,6 +281,25 @@ def test_a_batch_is_stopped_with_its_job_and_there_is_one_at_a_time(served: Serv
     batch_state(served, "STOPPED")
     assert served.runner.queue_length() == 0
     assert served.store.saved == []
+
+
+def test_a_batch_without_a_thread_is_no_batch_that_runs(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{served.url}/batch/infer"
+    whole = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "batch":
+            raise RuntimeError("can't start new thread")
+        whole(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        refused = requests.post(f"{url}/fake", json={"images": ["a"]}, timeout=60)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert batch_state(served, "ERROR")["errors"]["*"]["code"] == "busy"
+    assert requests.post(f"{url}/fake", json={"images": ["a"]}, timeout=60).status_code == 200
+    batch_state(served, "DONE")
+    served.store.saved.clear()
 
 
 @pytest.mark.parametrize(

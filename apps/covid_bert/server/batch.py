@@ -91,7 +91,7 @@ class Batches:
         Raises
         ------
         BusyError
-            If one runs.
+            If one runs, or the system lets no thread begin.
         """
         task = BatchTask(
             id=str(uuid.uuid4()),
@@ -104,7 +104,13 @@ class Batches:
                 raise BusyError("A batch runs already.", "Wait until it is done, or stop it.", retry_after=60)
             self._tasks.append(task)
             self._stop.clear()
-        threading.Thread(target=self._run, args=(task, studies, params, caller), name="batch", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(task, studies, params, caller), name="batch", daemon=True).start()
+        except RuntimeError as error:
+            logger.error("A batch could not begin: %s", describe(error))
+            busy = BusyError("The server has no thread free for a batch.", "Try again in a minute.", retry_after=60)
+            self._fail(task, busy)
+            raise busy from error
         return task
 
     def running(self) -> BatchTask | None:
@@ -138,10 +144,15 @@ class Batches:
             task.status = "STOPPED" if self._stop.is_set() else "DONE"
         except Exception as error:
             logger.error("A batch ended: %s", describe(error))
-            task.errors["*"] = InternalError("An unexpected error.", "Look in the server's log.").to_json()
-            task.status = "ERROR"
+            self._fail(task, InternalError("An unexpected error.", "Look in the server's log."))
         finally:
             task.end_ts = _now()
+
+    @staticmethod
+    def _fail(task: BatchTask, error: CovidBertError) -> None:
+        task.errors["*"] = error.to_json()
+        task.end_ts = _now()
+        task.status = "ERROR"
 
     def _infer(self, model: str, study: str, params: dict[str, Any], tag: str, caller: Caller) -> None:
         prepared = self._runner.requests.prepare(model, params, image=study)

@@ -11,10 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, FastAPI, File, Form, Request, UploadFile
+from fastapi import BackgroundTasks, FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.interfaces.datastore import Datastore
+from starlette.types import Receive, Scope, Send
 
 from covid_bert.datastore.names import UPLOAD_SUFFIXES, required_suffix
 from covid_bert.errors import CancelledError, CovidBertError, GoneError, NotAllowedError, ParameterError
@@ -63,7 +65,6 @@ def install(
     @app.post("/infer/{model}", tags=["Infer"], summary="Run an inference and wait for it", response_model=None)
     async def infer(
         request: Request,
-        background_tasks: BackgroundTasks,
         model: str,
         image: str = "",
         session_id: str = "",
@@ -71,7 +72,7 @@ def install(
         file: Annotated[UploadFile | None, File()] = None,
         label: Annotated[UploadFile | None, File()] = None,
         output: ResultType | None = None,
-    ) -> Any:
+    ) -> Response:
         store = opened.datastore()
         parameters = check_infer_request(
             store, image=image, session_id=session_id, params=params, file=file, label=label, output=output
@@ -83,7 +84,6 @@ def install(
             # It is another study than the one that may be named beside it.
             raise ParameterError("Labels are saved for studies of the server only.", "Leave save_label out.")
         kept = ExitStack()
-        background_tasks.add_task(kept.close)
         try:
             folder = Path(kept.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
             upload = None
@@ -108,11 +108,28 @@ def install(
             if saves and result.file is not None:
                 tag = parameters.get("label_tag") or "original"
                 reply["label"] = await run_in_threadpool(save, image, result, tag, model, caller_of(request))
-            return await run_in_threadpool(send_response, store, reply, output, background_tasks)
+            # Its own removal of the file is not needed: the folder goes.
+            answer = await run_in_threadpool(send_response, store, reply, output, BackgroundTasks())
+            return _Releasing(answer if isinstance(answer, Response) else JSONResponse(answer), kept)
         except BaseException:
-            # FastAPI runs them only after an answer.
             kept.close()
             raise
+
+
+class _Releasing(Response):
+    """An answer that lets go what it is made of when it was sent, and also where it could not be."""
+
+    def __init__(self, answer: Response, kept: ExitStack) -> None:
+        super().__init__(status_code=answer.status_code)
+        self._answer, self._kept = answer, kept
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            # It runs to its end also if this task, which waits for it, is cancelled again.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._kept.close))
 
 
 def save_label(
