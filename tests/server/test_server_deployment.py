@@ -46,6 +46,11 @@ def test_units_run_as_another_user_and_can_write_little() -> None:
             assert wanted in lines, (unit.name, wanted)
 
 
+def test_many_idle_connections_do_not_use_up_the_servers_file_handles() -> None:
+    (limit,) = re.findall(r"^LimitNOFILE=(\d+)$", (DEPLOYMENT / "covid-bert.service").read_text(), re.MULTILINE)
+    assert int(limit) >= 2**16
+
+
 def test_the_manager_stops_the_server_and_the_server_its_worker() -> None:
     assert "KillMode=mixed" in (DEPLOYMENT / "covid-bert.service").read_text().splitlines()
 
