@@ -9,10 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from covid_bert.cli import app
-from covid_bert.errors import NotFoundError, ParameterError, ServerError
+from covid_bert.errors import NotFoundError, OutputError, ParameterError, ServerError
+from covid_bert.server import tokens as module
 from covid_bert.server.access import ACCESS, Role
 from covid_bert.server.tokens import LiveTokens, TokenFile
 
@@ -87,10 +89,45 @@ def test_a_damaged_file_is_an_error_and_not_a_server_without_tokens(file: TokenF
         LiveTokens(file)
 
 
+def test_a_file_that_may_not_be_read_is_another_users_and_not_damaged(file: TokenFile, monkeypatch) -> None:
+    file.add("anna", Role.READER)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    # Root, as which tests may run, can read every file.
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ServerError, match="another user") as caught:
+        file.tokens()
+    assert "remove" not in caught.value.hint
+
+
+def test_a_lock_that_may_not_be_taken_is_a_typed_error(file: TokenFile, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.FileLock, "acquire", refuse)
+    for change in (lambda: file.add("anna", Role.READER), lambda: file.revoke("anna")):
+        with pytest.raises(OutputError, match="Permission denied"):
+            change()
+
+
+def test_a_change_does_not_wait_for_ever_for_another(file: TokenFile, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.1)
+    file.path.parent.mkdir()
+    with FileLock(f"{file.path}.lock"), pytest.raises(OutputError, match="another process"):
+        file.add("anna", Role.READER)
+    assert file.add("anna", Role.READER), "the lock is free again"
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "x" * 65, "a\n"])
 def test_odd_names_are_refused(file: TokenFile, name: str) -> None:
-    with pytest.raises(ParameterError):
+    with pytest.raises(ParameterError, match="a letter or digit first"):
         file.add(name, Role.READER)
+
+
+def test_a_name_may_begin_with_a_digit(file: TokenFile) -> None:
+    assert file.add("3rd-floor", Role.READER)
 
 
 def test_a_name_is_taken_once_and_revoked_once(file: TokenFile) -> None:

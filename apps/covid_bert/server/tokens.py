@@ -9,10 +9,12 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covid_bert.errors import NotFoundError, OutputError, ParameterError, ServerError, TokensUnusableError
@@ -25,6 +27,7 @@ _TOKEN_BYTES = 32
 _PREFIX = "cb_"
 _OTHERS, _OTHERS_WRITE = 0o077, 0o022
 _ABANDONED_SECONDS = 60.0
+_LOCK_SECONDS = 10.0
 
 
 class Token(BaseModel):
@@ -79,7 +82,7 @@ class TokenFile:
         Raises
         ------
         ServerError
-            If the file is damaged, or other users may read or change it, or put another one in its place.
+            If the file is damaged or another user's, or others may read or change it, or put another one in its place.
         """
         try:
             with self.path.open("rb") as file:
@@ -95,6 +98,11 @@ class TokenFile:
                 return _Content.model_validate_json(file.read()).tokens
         except FileNotFoundError:
             return ()
+        except PermissionError as error:
+            raise ServerError(
+                f"The file {self.path.name} or its folder belongs to another user.",
+                "Run this as that user (sudo -u), or choose another file of tokens or another COVID_BERT_HOME.",
+            ) from error
         except (OSError, ValidationError) as error:
             raise ServerError(
                 f"The file {self.path.name} cannot be read or is damaged.",
@@ -113,11 +121,12 @@ class TokenFile:
         """
         if re.fullmatch(NAME_PATTERN, name) is None:
             raise ParameterError(
-                "That is not a name for a token.", "Use at most 64 letters, digits, '.', '_' and '-', a letter first."
+                "That is not a name for a token.",
+                "Use at most 64 letters, digits, '.', '_' and '-', a letter or digit first.",
             )
         secret = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with self._lock():
+        with self._changing():
             known = self.tokens()
             if any(token.name == name for token in known):
                 raise ParameterError(
@@ -136,19 +145,30 @@ class TokenFile:
         OutputError
             If the file cannot be written.
         """
-        with self._lock():
+        with self._changing():
             known = self.tokens()
             left = tuple(token for token in known if token.name != name)
             if left == known:
                 raise NotFoundError("There is no token with that name.", "List them with `covid-bert token list`.")
             self._write(left)
 
-    def _lock(self) -> FileLock:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        lock = FileLock(f"{self.path}.lock", mode=0o600)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return FileLock(f"{self.path}.lock", mode=0o600)
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout as error:
+            raise OutputError(
+                "The tokens cannot be written: another process is changing them.",
+                "Try again; if it is so each time, end that process.",
+            ) from error
         except OSError as error:
             raise _unwritable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _write(self, tokens: tuple[Token, ...]) -> None:
         content = json.dumps(_Content(tokens=tokens).model_dump(mode="json"), indent=2) + "\n"
@@ -241,4 +261,7 @@ def _hash(secret: str) -> str:
 
 
 def _unwritable(error: OSError) -> OutputError:
-    return OutputError(f"The tokens cannot be written: {error.strerror}.", "Choose another file, or mend its folder.")
+    return OutputError(
+        f"The tokens cannot be written: {error.strerror}.",
+        "See whom the file and its folder belong to, and run this as that user, or choose another file.",
+    )
