@@ -158,10 +158,27 @@ def test_a_genuine_line_of_another_copy_does_not_fit_in(log: AuditLog) -> None:
 def test_without_its_key_the_log_is_not_continued(log: AuditLog) -> None:
     filled(log)
     (log.folder / "key").unlink()
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerError, match="move the log's folder elsewhere"):
         log.append("label-written")
     with pytest.raises(ServerError):
         verify_audit_log(log.folder)
+
+
+def test_what_the_hint_for_a_lost_key_says_begins_a_new_log(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(log)
+    (log.folder / "key").write_bytes(b"short")
+    with pytest.raises(ServerError, match="a new log is begun"):
+        log.append("label-written")
+    log.folder.rename(log.folder.with_name("old"))
+    log.append("label-written")
+    assert [line["number"] for line in lines(log.folder)] == [1]
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ServerError, match="another user"):
+        module.AuditKey(log.folder)
 
 
 def test_rotation_keeps_the_chain(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ _KEY_BYTES = 32
 _MEGABYTE = 2**20
 _LONGEST_LINE = 2**16
 _LOCK_SECONDS = 10.0
+_WITHOUT_KEY = (
+    "Bring it back from a copy. Where there is none, move the log's folder elsewhere: a new log is begun then, and the "
+    "old one can no longer be checked."
+)
 
 
 def default_audit_folder() -> Path:
@@ -62,12 +66,15 @@ class AuditKey:
     def __init__(self, folder: Path) -> None:
         try:
             content = (folder / "key").read_bytes()
-        except OSError as error:
+        except PermissionError as error:
             raise ServerError(
-                f"The key of the audit log cannot be read: {error.strerror}.", "Bring it back from a copy."
+                "The audit log belongs to another user.",
+                "Run this as that user (sudo -u), or choose another data folder with COVID_BERT_HOME.",
             ) from error
+        except OSError as error:
+            raise ServerError(f"The key of the audit log cannot be read: {error.strerror}.", _WITHOUT_KEY) from error
         if len(content) != _KEY_BYTES:
-            raise ServerError("The key of the audit log is damaged.", "Bring it back from a copy.")
+            raise ServerError("The key of the audit log is damaged.", _WITHOUT_KEY)
         self._content = content
 
     def seal(self, line: Mapping[str, Any]) -> str:
