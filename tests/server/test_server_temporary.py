@@ -96,5 +96,5 @@ def test_servers_that_start_at_one_moment_keep_their_folders(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
     (tmp_path / "temporary").write_text("no folder")
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match="COVID_BERT_HOME"):
         own_temporary_folder()

@@ -65,7 +65,7 @@ def own_temporary_folder() -> Path:
     except OSError as error:
         raise OutputError(
             f"The server's temporary folder cannot be made: {error.strerror}.",
-            "Free disk space, or see who may write to the program's data folder.",
+            "Free disk space, or let this user write to the program's data folder; COVID_BERT_HOME names another one.",
         ) from error
     atexit.register(_remove, own, held)
     _guards.append(_guard(own))
