@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from covid_bert.errors import BusyError, OutputError
+from covid_bert.errors import BusyError, GoneError, OutputError
 from covid_bert.server.jobs.clock import SteadyClock, iso
+from covid_bert.server.jobs.records import typed_error
 from covid_bert.server.jobs.store import REMEMBERED_SECONDS, JobStore
 from covid_bert.server.jobs.submission import Prepared
 
@@ -180,6 +181,21 @@ def test_borrowed_studies_take_their_results_with_them(store: JobStore, tmp_path
     store.expire(NOW + 10, lifetime=HOUR)
     assert store.job(job).state == "expired"
     assert not file.exists()
+
+
+def test_an_uploaded_study_that_waited_is_gone_after_a_restart_and_others_wait_on(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs", NOW)
+    uploaded, kept = add(store, str(tmp_path / "upload.nii"), borrowed=True), add(store)
+    store.close()
+    store = JobStore(tmp_path / "jobs", NOW + 1)
+    found = store.job(uploaded)
+    assert (found.state, store.job(kept).state) == ("failed", "queued")
+    error = typed_error(found.error, found.details)
+    assert isinstance(error, GoneError)
+    assert "restart" in error.message
+    assert "Upload it again" in error.hint
+    assert [one.request["image"] for one in store.unfinished()] == ["study"]
+    store.close()
 
 
 def test_the_limit_counts_jobs_that_wait_also_on_equal_computations(store: JobStore) -> None:

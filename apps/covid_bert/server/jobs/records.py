@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from covid_bert.errors import CovidBertError, InternalError, InterruptedJobError
+from covid_bert.errors import CovidBertError, GoneError, InternalError, InterruptedJobError
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
@@ -159,6 +159,11 @@ class Job(BaseModel):
 def interrupted() -> InterruptedJobError:
     """Return the error of a job that ran when the server stopped."""
     return InterruptedJobError("The server stopped while it computed this study.", "Submit the study again.")
+
+
+def upload_gone() -> GoneError:
+    """Return the error of a job on an uploaded study that waited when the server stopped."""
+    return GoneError("The uploaded study went with the server's restart.", "Upload it again.")
 
 
 def typed_error(error: dict[str, Any], details: dict[str, Any]) -> CovidBertError:

@@ -18,7 +18,7 @@ from typing import Any
 from covid_bert.errors import OutputError
 from covid_bert.server.jobs.database import lock_folder, open_database, private_folder, remove_old_damaged
 from covid_bert.server.jobs.fairness import LIVE, TURNS, refuse_if_full
-from covid_bert.server.jobs.records import Computation, JobRecord, interrupted
+from covid_bert.server.jobs.records import Computation, JobRecord, interrupted, upload_gone
 from covid_bert.server.jobs.submission import Prepared
 
 # How long ended jobs can still be asked for, without anything of the study, before they are forgotten.
@@ -238,14 +238,15 @@ class JobStore:
             raise _unusable() from error
 
     def _recover(self, now: float) -> None:
-        """Put right what a server left that did not stop in order."""
+        """Put right what an earlier server left; no session or upload outlives its server."""
         columns = (("computation", "started"), ("computation", "ended"), ("job", "created"), ("job", "ended"))
         with self._transaction() as database:
-            running = [row[0] for row in database.execute("SELECT number FROM computation WHERE state = 'running'")]
+            query = "SELECT number, state FROM computation WHERE state = 'running' OR state = 'queued' AND borrowed"
+            left = database.execute(query).fetchall()
             for table, column in columns:
                 database.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
-        for number in running:
-            self.fail(number, now, interrupted().to_json())
+        for number, state in left:
+            self.fail(number, now, (interrupted() if state == "running" else upload_gone()).to_json())
         self._remove_files()
 
     def _remove_files(self) -> None:
