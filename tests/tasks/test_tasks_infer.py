@@ -207,6 +207,7 @@ def test_errors_carry_status_code_message_and_hint(app, image, parameters, statu
     assert code in (None, detail["code"])
     assert detail["message"]
     assert detail["hint"]
+    assert "--" not in detail["hint"], "who calls the server has no command line"
 
 
 def test_unknown_parameters_and_the_system_of_another_model_are_refused(app) -> None:

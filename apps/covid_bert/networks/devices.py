@@ -24,7 +24,7 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise ParameterError(f"There is no device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ParameterError(f"This machine has no device {name!r}.", "Use --device cpu, or auto.")
+        raise ParameterError(f"This machine has no device {name!r}.", "Choose the device cpu, or auto.")
     if device.type not in {"cpu", "cuda"}:
         raise ParameterError(f"The device {name!r} is not supported.", "Use auto, cpu, cuda or cuda:0.")
     if device.type == "cuda":
