@@ -6,12 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from covid_bert.errors import ParameterError
+from covid_bert.server.certificate import check_certificate
 from covid_bert.server.configuration import ServerConfiguration
 from covid_bert.server.launch import prepare, serve
+from needed import require_module
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +48,7 @@ def test_a_taken_port_is_a_sentence_and_exit_code_9(tmp_path) -> None:
 
 def test_a_studies_folder_that_is_a_file_is_refused(tmp_path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ParameterError):
+    with pytest.raises(ParameterError, match="file is a file, not a folder"):
         prepare(ServerConfiguration(studies=tmp_path / "file"))
 
 
@@ -64,6 +68,44 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(tmp_path) -> None:
     )
     with pytest.raises(ParameterError, match="certificate"):
         serve(configuration)
+
+
+def test_of_certificate_and_key_the_wrong_one_is_named(tmp_path) -> None:
+    (certificate, key), (_, other) = (self_signed(tmp_path, name) for name in ("ct", "other"))
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("nothing")
+
+    def tried(certificate: Path, key: Path) -> str:
+        check_certificate(ServerConfiguration(studies=tmp_path, tls_certificate=certificate, tls_key=key))
+        return "good"
+
+    assert tried(certificate, key) == "good"
+    for pair, said in (
+        ((nothing, key), "certificate for TLS, nothing.pem,"),
+        ((certificate, nothing), "key for TLS, nothing.pem,"),
+        ((key, certificate), "certificate for TLS, ct.key,"),
+        ((certificate, other), "ct.pem and the key other.key for TLS do not belong together"),
+        ((tmp_path / "away.pem", key), "certificate for TLS, away.pem, cannot be read: No such file"),
+        ((certificate, tmp_path / "away.key"), "key for TLS, away.key, cannot be read: No such file"),
+    ):
+        with pytest.raises(ParameterError, match=said):
+            tried(*pair)
+
+
+def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+    require_module("cryptography", "pip install cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    begin = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    builder = x509.CertificateBuilder(subject, subject, private.public_key(), 1, begin, begin + timedelta(days=1))
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    certificate.write_bytes(builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    kind = serialization.PrivateFormat.PKCS8
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()))
+    return certificate, key
 
 
 def test_start_and_tokens_need_no_web_library_until_the_server_runs() -> None:

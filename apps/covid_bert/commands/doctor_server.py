@@ -20,9 +20,10 @@ from covid_bert.commands.doctor_installation import GIBIBYTE, LEAST_DISK
 from covid_bert.commands.owner import name_of_owner
 from covid_bert.server.audit import default_audit_folder
 from covid_bert.server.audit_check import verify_audit_log
+from covid_bert.server.certificate import check_certificate
 from covid_bert.server.configuration import LOOPBACK_NAMES, ServerConfiguration, check_network
 from covid_bert.server.jobs.database import DATABASE
-from covid_bert.server.launch import SERVER_LOCK_NAME, check_certificate
+from covid_bert.server.launch import SERVER_LOCK_NAME
 from covid_bert.server.tokens import TokenFile, default_tokens_file
 from covid_bert.weights.location import home
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from covid_bert.errors import MissingProgramError, OutputError, ParameterError, ServerError
 from covid_bert.server import logs
 from covid_bert.server.audit import AuditLog, default_audit_folder
+from covid_bert.server.certificate import check_certificate
 from covid_bert.server.configuration import ServerConfiguration, check_network
 from covid_bert.server.temporary import own_temporary_folder
 from covid_bert.server.tokens import LiveTokens, TokenFile, default_tokens_file
@@ -54,6 +55,8 @@ def prepare(configuration: ServerConfiguration) -> None:
     require_monailabel()
     try:
         studies.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ParameterError(f"{studies.name} is a file, not a folder.", "Give the folder with the studies.") from error
     except OSError as error:
         raise ParameterError(
             f"The folder {studies.name} cannot be used: {error.strerror}.", "Choose another."
@@ -184,31 +187,6 @@ def uvicorn_options(configuration: ServerConfiguration) -> dict[str, Any]:
         "ws": "none",
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }
-
-
-def check_certificate(configuration: ServerConfiguration) -> None:
-    """Try the certificate for TLS and its key, if there are any.
-
-    Parameters
-    ----------
-    configuration
-        The server's set-up.
-
-    Raises
-    ------
-    ParameterError
-        If they cannot be used.
-    """
-    if configuration.tls_certificate is None:
-        return
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(configuration.tls_certificate, configuration.tls_key, password="")
-    except (OSError, ValueError) as error:
-        raise ParameterError(
-            "The certificate for TLS or its key cannot be used.",
-            "Give PEM files that this user can read and that belong together; the key without a passphrase.",
-        ) from error
 
 
 def _check_port(host: str, port: int) -> None:
