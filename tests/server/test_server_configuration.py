@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import tomllib
 from covid_bert.cli_groups import RoleName
 from covid_bert.errors import ParameterError
 from covid_bert.server.access import Role
-from covid_bert.server.configuration import ServerConfiguration, check_network, load
+from covid_bert.server.configuration import PREFIX, ServerConfiguration, check_network, load
 
 TLS = {"tls_certificate": "cert.pem", "tls_key": "key.pem"}
 
@@ -68,6 +69,46 @@ def test_an_unknown_variable_and_an_unknown_key_are_refused(tmp_path: Path) -> N
     file.write_text("port = = 3\n")
     with pytest.raises(ParameterError, match="not TOML"):
         load({"studies": "s"}, file=file, environment={})
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "said"),
+    [
+        ({"studies": ""}, {}, "a path is a text that is not empty"),
+        ({"studies": "s", "tls_key": 5}, {}, "a path is a text that is not empty"),
+        ({"studies": "s"}, {"TOKENS_FILE": ""}, "Correct the variable COVID_BERT_SERVE_TOKENS_FILE"),
+        ({"studies": "s", "tokens_file": "~no-such-user-here/t"}, {}, "no such home folder"),
+        ({"studies": "s", "port": True}, {}, "not a switch"),
+        ({"studies": "s", "root_path": "no-slash"}, {}, "is wrong: a root path is like"),
+        ({"studys": "s"}, {}, "Did you mean studies?"),
+        ({"studies": "s"}, {"TOKEN_FILE": "t"}, "Did you mean COVID_BERT_SERVE_TOKENS_FILE?"),
+        ({"studies": "s", "xyzzy": 1}, {}, "Known are studies, host"),
+    ],
+)
+def test_what_is_said_of_a_fault(tmp_path: Path, settings, variables, said: str) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    with pytest.raises(ParameterError) as caught:
+        load({}, file=file, environment={f"{PREFIX}{name}": value for name, value in variables.items()})
+    assert said in str(caught.value)
+    assert "Value error" not in str(caught.value)
+    assert "<class" not in str(caught.value)
+
+
+def test_the_hint_names_the_place_of_the_fault(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text("port = 0\n")
+    with pytest.raises(ParameterError, match="Correct port in that file"):
+        load({"studies": "s"}, file=file, environment={})
+    with pytest.raises(ParameterError, match="Correct that option"):
+        load({"studies": "s", "port": 0}, environment={})
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    found = load({"studies": Path("~/ct")}, environment={"COVID_BERT_SERVE_TOKENS_FILE": "~/tokens.json"})
+    assert (found.studies, found.tokens_file) == (tmp_path / "ct", tmp_path / "tokens.json")
 
 
 def test_the_printed_configuration_is_a_file_for_the_next_start_without_secrets() -> None:

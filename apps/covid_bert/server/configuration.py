@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from covid_bert.errors import ParameterError
 from covid_bert.server.logs import LogFormat
@@ -24,6 +25,7 @@ else:
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 PREFIX = "COVID_BERT_SERVE_"
+_ENVIRONMENT, _COMMAND_LINE = "the environment", "the command line"
 _SECRET = frozenset({"tls_key"})
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})
 
@@ -61,6 +63,19 @@ def _proxy(address: str) -> str:
 
 
 Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], BeforeValidator(_list)]
+
+
+def _path(value: Any) -> Path:
+    # Pydantic takes an empty text for the working directory.
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError("a path is a text that is not empty")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no such home folder") from error
+
+
+FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
 def _folder(path: Path) -> Path:
@@ -114,12 +129,12 @@ class ServerConfiguration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    studies: Annotated[Path, AfterValidator(_folder)]
+    studies: Annotated[FilePath, AfterValidator(_folder)]
     host: Annotated[str, AfterValidator(_host_name)] = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    tokens_file: Path | None = None
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tokens_file: FilePath | None = None
+    tls_certificate: FilePath | None = None
+    tls_key: FilePath | None = None
     allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
     trusted_proxies: Proxies = ()
@@ -136,6 +151,14 @@ class ServerConfiguration(BaseModel):
     # MONAI Label takes less than two minutes for an hour.
     session_minutes: int = Field(default=60, ge=2, le=10_080)
     log_format: LogFormat = LogFormat.AUTO
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        # Pydantic takes true for 1.
+        if isinstance(value, bool):
+            raise ValueError("it is not a switch, true or false")
+        return value
 
     @property
     def loopback(self) -> bool:
@@ -191,12 +214,15 @@ def load(
         name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    sources = [("the environment", variables), ("the command line", given)]
+    sources = [(_ENVIRONMENT, variables), (_COMMAND_LINE, given)]
     if file is not None:
         sources.insert(0, (file.name, _read(file)))
     for source, settings in sources:
         values.update(settings)
         origin.update(dict.fromkeys(settings, source))
+    unknown = next((name for name in values if name not in ServerConfiguration.model_fields), None)
+    if unknown is not None:
+        raise _not_known(unknown, origin[unknown])
     if "studies" not in values:
         raise ParameterError("No folder with studies was given.", "Give it with --studies.")
     try:
@@ -254,10 +280,20 @@ def _read(file: Path) -> dict[str, Any]:
         raise ParameterError(f"The file {file.name} is not TOML: {error}.", "Mend that line.") from error
 
 
+def _not_known(name: str, source: str) -> ParameterError:
+    known = list(ServerConfiguration.model_fields)
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = [f"{PREFIX}{one.upper()}" if source == _ENVIRONMENT else one for one in near]
+    hint = f"Did you mean {meant[0]}?" if meant else f"Known are {', '.join(known)}."
+    return ParameterError(f"The setting {name}, from {source}, is not known.", hint)
+
+
 def _explained(error: ValidationError, origin: Mapping[str, str]) -> ParameterError:
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0])
-    where = f"The setting {name}, from {origin.get(name, 'the defaults')},"
-    if first["type"] == "extra_forbidden":
-        return ParameterError(f"{where} is not known.", f"Known are {', '.join(ServerConfiguration.model_fields)}.")
-    return ParameterError(f"{where} is wrong: {first['msg']}.", "Correct it there.")
+    source = origin[name]
+    places = {_ENVIRONMENT: f"the variable {PREFIX}{name.upper()}", _COMMAND_LINE: "that option"}
+    return ParameterError(
+        f"The setting {name}, from {source}, is wrong: {first['msg'].removeprefix('Value error, ')}.",
+        f"Correct {places.get(source, f'{name} in that file')}; docs/server.md says what it may be.",
+    )
