@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
+
 from needed import require_module
 
 # In a process of its own: MONAI Label reads its settings when it is imported, and opens one app for good.
@@ -78,6 +81,10 @@ application.SessionStore, application.JobRunner, application.MaskChecker = Sessi
 tokens = LiveTokens(TokenFile(Path(sys.argv[1]) / "tokens.json"))
 with TestClient(application.create_routes(configuration, tokens, Metrics())) as client:
     seen["ready"] = client.get("/readyz").status_code
+    application.app_instance().datastore().add_image("chest", sys.argv[2], {})
+    incoming = Path(sys.argv[1]) / ".incoming"
+    seen["own folder"] = len([path for path in incoming.iterdir() if path.is_dir()])
+seen["left"] = [path.name for path in incoming.iterdir()]
 print("SEEN", json.dumps(seen))
 """
 
@@ -85,7 +92,9 @@ print("SEEN", json.dumps(seen))
 def test_limits_reach_what_holds_them_and_everything_is_stopped(tmp_path: Path) -> None:
     require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     environment = {**os.environ, "COVID_BERT_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", CODE, str(tmp_path / "studies")]
+    image = tmp_path / "arrives.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), np.eye(4)), image)
+    command = [sys.executable, "-c", CODE, str(tmp_path / "studies"), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("SEEN ")]
@@ -95,4 +104,6 @@ def test_limits_reach_what_holds_them_and_everything_is_stopped(tmp_path: Path) 
         "sessions": {"most": 4, "minutes": 9, "megabytes": 6},
         "calls": ["sessions start", "jobs start", "jobs close", "sessions close", "masks close"],
         "ready": 200,
+        "own folder": 1,
+        "left": [],
     }

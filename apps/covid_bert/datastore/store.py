@@ -49,6 +49,10 @@ class StudyDatastore(OfferedStudies):
         if not read_only:
             self._writing.recover()
 
+    def close(self) -> None:
+        """Remove this process's folder of unfinished uploads, at its end."""
+        self._writing.close()
+
     def check_masks_with(self, check: MaskCheck) -> None:
         """Let something else than `GridCheck` in this process check masks that arrive.
 

@@ -75,7 +75,7 @@ class Staging:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove this process's folder."""
+        """Remove this process's folder, at its end; an upload that is still being written fails."""
         with self._making:
             if self._held is not None:
                 shutil.rmtree(self._own, ignore_errors=True)

@@ -71,6 +71,10 @@ class Writing:
             remove_voxels(path)
             _delete(path)
 
+    def close(self) -> None:
+        """Remove this process's folder of unfinished uploads."""
+        self._staging.close()
+
     def describe(self, *, name: str | None = None, description: str | None = None) -> None:
         """Set the data set's name or description."""
         with self._changing() as (draft, _):

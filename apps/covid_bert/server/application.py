@@ -15,6 +15,7 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.utils.app import app_instance
 from starlette.types import ASGIApp
 
@@ -98,7 +99,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         runner.start()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, runner, kept, masks)
+        await run_in_threadpool(_close, batches, runner, kept, masks, store)
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -126,9 +127,11 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     return app
 
 
-def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker) -> None:
+def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker, store: Datastore) -> None:
     # One after the other, the last one here first, also if one fails.
     with ExitStack() as closing:
+        if isinstance(store, StudyDatastore):
+            closing.callback(store.close)
         closing.callback(masks.close)
         closing.callback(kept.close)
         closing.callback(runner.close)
