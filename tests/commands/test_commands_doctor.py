@@ -26,7 +26,6 @@ from covid_bert.server.configuration import ServerConfiguration, load
 from covid_bert.server.launch import only_server_of
 from covid_bert.server.tokens import TokenFile, default_tokens_file
 from covid_bert.weights.location import home
-from covid_bert.weights.verify import Finding, Problem
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -41,26 +40,6 @@ def run(check, *arguments) -> Check:
     if found.state == FAULT:
         assert found.remedy, "a fault says how to mend it"
     return found
-
-
-def test_packages_that_are_missing_or_old_are_named() -> None:
-    declared = ["numpy>=1.20", "numpy>=999", "no-such-package>=1", "x ; extra == 'test'", "y ; python_version < '3'"]
-    assert [finding.split(" is ")[0] for finding, _ in installation.unfit_packages(declared)] == [
-        *("numpy", "no-such-package"),
-    ]
-    assert installation.unfit_packages(declared)[0][1] == "numpy>=999"
-
-
-def test_faults_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(installation.clock).state == OK
-    monkeypatch.setattr(installation.time, "time", lambda: 1_000_000.0)
-    assert run(installation.clock).state == FAULT
-    limit = tmp_path / "memory.max"
-    limit.write_text(f"{3 * 2**30}\n")
-    monkeypatch.setattr(installation, "_CONTROL_GROUP_LIMIT", limit)
-    assert (run(installation.memory).state, run(installation.memory).finding) == (FAULT, "3.0 GiB")
-    monkeypatch.setattr(installation, "LEAST_DISK", 2**60)
-    assert run(installation.data_folder).state == FAULT
 
 
 def test_tokens_file(tmp_path: Path) -> None:
@@ -251,12 +230,6 @@ def test_a_check_that_breaks_is_a_fault_and_stops_no_other() -> None:
 
     assert _guarded("some_check", broken).subject == "some check"
     assert _guarded("some_check", broken).state == FAULT
-
-
-def test_weights_that_are_damaged_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Finding("default-lungs", "v003", Problem.MISSING, "default-lungs v003: the file is missing.")] * 2
-    monkeypatch.setattr("covid_bert.weights.verify.verify_installed", lambda: found)
-    assert run(installation.weights).finding == "default-lungs v003: the file is missing, and 1 more"
 
 
 def test_a_data_folder_that_is_none_is_a_fault_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

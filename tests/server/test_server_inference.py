@@ -1,131 +1,32 @@
-"""MONAI Label's ``POST /infer/{model}`` and ``/batch/infer`` over the queue, with a model that does what it is told."""
+"""MONAI Label's ``POST /infer/{model}`` over the queue, with a model that does what it is told."""
 
 from __future__ import annotations
 
 import errno
-import functools
-import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import uvicorn
-from fake_jobs import ADMIN, await_that, running, wait_for
-from served import in_thread
+from fake_jobs import ADMIN, await_that, wait_for
+from served_inference import Served, serving
 
 from covid_bert.errors import GoneError
-from covid_bert.server.audit import AuditKey, AuditLog
-from covid_bert.server.jobs.runner import JobResult, JobRunner
+from covid_bert.server.jobs.runner import JobResult
 from needed import require_module
 
 require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
-
-
-@dataclass
-class FakeStore:
-    """Keeps what is saved as labels."""
-
-    saved: list[tuple[str, bytes, str, dict[str, Any]]] = field(default_factory=list)
-
-    def list_images(self) -> list[str]:
-        return ["a", "b", "nobody"]
-
-    def get_unlabeled_images(self, _tag: str) -> list[str]:
-        return ["b"]
-
-    def save_label(self, image: str, file: str, tag: str, information: dict[str, Any]) -> str:
-        self.saved.append((image, Path(file).read_bytes(), tag, information))
-        return image
-
-
-@dataclass
-class Served:
-    url: str
-    port: int
-    runner: JobRunner
-    store: FakeStore
-    server: uvicorn.Server
-    audit: AuditLog
-    held: list[str]
-
-    def audited(self, image: str) -> list[tuple[str, str]]:
-        """Action and outcome of the lines about a study."""
-        found = [json.loads(line) for file in self.audit.files() for line in file.read_text().splitlines()]
-        name = AuditKey(self.audit.folder).name(image) if found else ""
-        return [(line["action"], line["outcome"]) for line in found if line["study"] == name]
-
-    def infer(self, query: str, role: str = "annotator", **options: Any) -> requests.Response:
-        params = {"params": (None, json.dumps(options.pop("params", {})))}
-        files = {**params, **options.pop("files", {})}
-        headers = {"x-test-role": role, **options.pop("headers", {})}
-        return requests.post(f"{self.url}/infer/fake?{query}", files=files, headers=headers, timeout=300)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(tmp_path_factory.mktemp("inference")) as made:
         yield made
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    from fastapi import Depends, FastAPI
-    from starlette.datastructures import Headers
-
-    from covid_bert.server import batch, failures, health, inference
-    from covid_bert.server.access import Role
-    from covid_bert.server.authentication import Caller
-    from covid_bert.server.metrics import Metrics
-    from covid_bert.server.strict import refuse_unknown
-
-    store, audit, held = FakeStore(), AuditLog(folder / "audit"), []
-
-    class Opened:
-        def datastore(self) -> FakeStore:
-            return store
-
-    held: list[str] = []
-
-    def hold_session(_request: Any, session: str) -> Any:
-        if session == "of-another":
-            raise GoneError("The uploaded study is no longer kept.", "Upload it again.")
-        held.append(session)
-        return lambda: held.remove(session)
-
-    async def lost(_message: Any) -> None:
-        raise OSError(errno.EPIPE, "the client left")
-
-    app = FastAPI(dependencies=[Depends(refuse_unknown)])
-
-    async def with_caller(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            role = Headers(scope=scope).get("x-test-role", "admin")
-            scope.setdefault("state", {})["caller"] = Caller("anna", Role(role))
-            send = lost if "x-test-lost" in Headers(scope=scope) else send
-        await app(scope, receive, send)
-
-    with running(folder) as runner:
-        failures.install(app)
-        save = functools.partial(inference.save_label, store, audit)
-        inference.install(app, runner, Opened(), hold_session, save)
-        batches = batch.Batches(runner, save)
-        batch.install(app, batches, Opened())
-        health.install(app, Metrics(), Opened, lambda: runner.alive, lambda: False)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        config = uvicorn.Config(with_caller, port=port, log_level="warning", timeout_graceful_shutdown=1)
-        with in_thread(config) as server:
-            yield Served(f"http://127.0.0.1:{port}", port, runner, store, server, audit, held)
 
 
 def test_the_reply_has_json_and_image_and_leaves_nothing(served: Served) -> None:
@@ -247,73 +148,3 @@ def test_who_waits_when_the_server_stops_is_told_to_come_back(tmp_path: Path) ->
         served.server.should_exit = True
         reply = waiting.result(120)
     assert (reply.status_code, reply.json()["detail"]["code"]) == (503, "interrupted")
-
-
-def batch_state(served: Served, *ends: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 120
-    while (state := requests.get(f"{served.url}/batch/infer", timeout=60).json())["status"] not in ends:
-        assert time.monotonic() < deadline, state
-        time.sleep(0.1)
-    return state
-
-
-def test_a_batch_saves_its_labels_and_goes_past_bad_studies(served: Served) -> None:
-    assert requests.get(f"{served.url}/batch/infer?check_if_running=true", timeout=60).status_code == 404
-    sent = requests.post(f"{served.url}/batch/infer/fake", json={"max_batch_size": 0}, timeout=60)
-    assert sent.json()["status"] in {"SUBMITTED", "RUNNING"}
-    state = batch_state(served, "DONE")
-    assert {name: error["code"] for name, error in state["errors"].items()} == {"nobody": "not-found"}
-    assert sorted(label[0] for label in served.store.saved) == ["a", "b"]
-    assert served.audited("b") == [("label-written", "begun"), ("label-written", "done")]
-    served.store.saved.clear()
-    requests.post(f"{served.url}/batch/infer/fake?images=unlabeled", json={"label_tag": "final"}, timeout=60)
-    batch_state(served, "DONE")
-    assert [(label[0], label[2]) for label in served.store.saved] == [("b", "final")]
-    served.store.saved.clear()
-
-
-def test_a_batch_is_stopped_with_its_job_and_there_is_one_at_a_time(served: Served) -> None:
-    url = f"{served.url}/batch/infer"
-    assert requests.post(f"{url}/fake", json={"action": "steps", "images": ["a", "b"]}, timeout=60).status_code == 200
-    assert requests.post(f"{url}/fake", json={}, timeout=60).status_code == 429
-    assert requests.get(f"{url}?check_if_running=true", timeout=60).json()["status"] in {"SUBMITTED", "RUNNING"}
-    requests.delete(url, timeout=60)
-    batch_state(served, "STOPPED")
-    assert served.runner.queue_length() == 0
-    assert served.store.saved == []
-
-
-def test_a_batch_without_a_thread_is_no_batch_that_runs(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = f"{served.url}/batch/infer"
-    whole = threading.Thread.start
-
-    def start(thread: threading.Thread) -> None:
-        if thread.name == "batch":
-            raise RuntimeError("can't start new thread")
-        whole(thread)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        refused = requests.post(f"{url}/fake", json={"images": ["a"]}, timeout=60)
-    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
-    assert batch_state(served, "ERROR")["errors"]["*"]["code"] == "busy"
-    assert requests.post(f"{url}/fake", json={"images": ["a"]}, timeout=60).status_code == 200
-    batch_state(served, "DONE")
-    served.store.saved.clear()
-
-
-@pytest.mark.parametrize(
-    ("query", "body"),
-    [
-        ("", {"no_such_key": 1}),
-        ("", {"label_tag": "../../evil"}),
-        ("", {"images": "a"}),
-        ("", {"max_batch_size": -1}),
-        ("?images=some", {}),
-        ("?run_sync=true", {}),
-    ],
-)
-def test_a_wrong_batch_is_refused_before_it_begins(served: Served, query: str, body: dict[str, Any]) -> None:
-    before = len(served.runner.jobs(ADMIN))
-    assert requests.post(f"{served.url}/batch/infer/fake{query}", json=body, timeout=60).status_code == 422
-    assert len(served.runner.jobs(ADMIN)) == before
