@@ -44,7 +44,7 @@ def client(studies: Path) -> TestClient:
     return serving(studies)
 
 
-def serving(studies: Path, **limits: int) -> TestClient:
+def serving(studies: Path) -> TestClient:
     require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     from covid_bert.datastore.store import StudyDatastore
     from covid_bert.server import failures
@@ -59,7 +59,7 @@ def serving(studies: Path, **limits: int) -> TestClient:
         return await call_next(request)
 
     store = StudyDatastore(str(studies))
-    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None), **limits)
+    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None))
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -93,13 +93,6 @@ def test_a_mask_that_does_not_fit_is_a_typed_error(client: TestClient, tmp_path:
     assert save(client, mask_bytes(tmp_path), query="image=nobody").status_code == 404
     for params in ("[]", "5", "{", "[" * 100_000, '{"x": NaN}'):
         assert save(client, mask_bytes(tmp_path), params=params).status_code == 422
-
-
-def test_a_mask_is_not_compared_with_an_image_over_the_limit(studies: Path, tmp_path: Path) -> None:
-    voxels = int(np.prod(SHAPE))
-    for most, status in ((voxels - 1, 413), (voxels, 200)):
-        reply = save(serving(studies, most_voxels=most), mask_bytes(tmp_path))
-        assert reply.status_code == status, reply.text
 
 
 @pytest.mark.parametrize(
