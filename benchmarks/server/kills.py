@@ -79,7 +79,7 @@ def worker_killed_rounds(
 def leftovers(server: Server) -> list[str]:
     """Return files that nobody needs while a server runs to which nobody speaks."""
     left = [f"temporary: {path.name}" for path in files(server.temporary)]
-    left += [f"data folder: temporary/{path.name}" for path in files(server.home / "temporary")]
+    left += [f"data folder: temporary/{path.name}" for path in _without_locks(server.home / "temporary")]
     left += [
         f"data folder: {path.relative_to(server.home)}"
         for path in files(server.home)
@@ -151,7 +151,7 @@ def _left_without_start(server: Server) -> list[str]:
     """Return what still lies in temporary folders a while after a server was killed and before another starts."""
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
-        left = [*files(server.home / "temporary"), *files(server.temporary)]
+        left = [*_without_locks(server.home / "temporary"), *files(server.temporary)]
         if not left or time.monotonic() > deadline:
             return [f"after the kill: {path.name}" for path in left]
         time.sleep(0.1)
@@ -163,3 +163,8 @@ def _has_marker(path: Path) -> bool:
             return MARKER in stream.read(2**20)
     except FileNotFoundError:
         return False
+
+
+def _without_locks(folder: Path) -> list[Path]:
+    """Return the files of a folder but the empty ones that tell which server lives."""
+    return [path for path in files(folder) if path.name != "lock" or path.stat().st_size]
