@@ -12,6 +12,7 @@ from covid_bert.client import (
     AddressError,
     Backoff,
     Client,
+    Readiness,
     TimedOutError,
     TokenRefusedError,
     UnreachableError,
@@ -158,6 +159,6 @@ def test_proxies_of_the_environment_are_not_used(server, client, monkeypatch) ->
 
 def test_ready_says_no_and_asks_once(server, client) -> None:
     server.script["/readyz"] = [refusal(503, "not-ready"), reply(200, {"status": "ready"})]
-    assert client.ready() is False
-    assert client.ready() is True
+    assert client.readiness() == Readiness(False, "It is not-ready.", "Do this.")
+    assert client.readiness().ready is True
     assert server.paths() == ["/readyz", "/readyz"]

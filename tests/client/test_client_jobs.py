@@ -36,7 +36,7 @@ def client(jobs) -> Client:
 
 def test_study_of_the_server(client, tmp_path) -> None:
     assert client.version() == "0.1.0"
-    assert client.ready() is True
+    assert client.readiness().ready is True
     assert "lungs" in client.info()["models"]
     seen = []
     submitted = client.submit("lungs", image="study-1", params={"reply_image": "lungs"})

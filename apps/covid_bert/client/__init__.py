@@ -30,6 +30,8 @@ from .errors import (
     WrongServerError,
 )
 from .jobs import Job, JobFault, JobResult
+from .link import Readiness
+from .records import LabelMark, LabelVersion, Study, StudyLabel, User
 
 __all__ = [
     "AddressError",
@@ -48,15 +50,21 @@ __all__ = [
     "JobFailedError",
     "JobFault",
     "JobResult",
+    "LabelMark",
+    "LabelVersion",
     "LocalFileError",
     "NotAllowedError",
     "NotFoundError",
+    "Readiness",
     "ServerError",
+    "Study",
+    "StudyLabel",
     "TimedOutError",
     "TokenMissingError",
     "TokenRefusedError",
     "TooLargeError",
     "UnreachableError",
+    "User",
     "VersionMismatchError",
     "WrongServerError",
 ]

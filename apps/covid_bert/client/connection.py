@@ -182,7 +182,7 @@ class Connector:
         """Turn what fails on the way into typed errors, without the cause: it may repeat what the server sent."""
         try:
             yield
-        except socket.timeout:  # noqa: UP041 - it is not TimeoutError before Python 3.10
+        except socket.timeout:  # not TimeoutError before Python 3.10
             raise errors.TimedOutError(
                 f"{self.address} did not answer within {self._read_timeout:g} seconds.", "Try again later."
             ) from None

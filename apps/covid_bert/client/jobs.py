@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from . import errors
 from .answers import invalid_answer, plain_code, plain_text
+from .fields import count_field, number_field, text_field
 from .names import is_job_id
 
 STATES = ("queued", "running", "done", "failed", "cancelled", "expired")
+_OF = "a job"
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,18 @@ def read_job(content: Any, token: str | None) -> Job:
     """
     if not isinstance(content, dict) or not is_job_id(content.get("id")) or content.get("state") not in STATES:
         raise invalid_answer("holds no job")
-    place = content.get("place")
     return Job(
         id=content["id"],
         state=content["state"],
-        model=_text(content, "model", token) or "",
-        stage=_text(content, "stage", token) or "",
-        fraction=min(max(_number(content, "fraction") or 0.0, 0.0), 1.0),
-        place=place if isinstance(place, int) and not isinstance(place, bool) and place >= 0 else None,
-        seconds_left=_number(content, "seconds_left"),
+        model=text_field(content, "model", token, _OF) or "",
+        stage=text_field(content, "stage", token, _OF) or "",
+        fraction=min(max(number_field(content, "fraction", _OF) or 0.0, 0.0), 1.0),
+        place=count_field(content, "place"),
+        seconds_left=number_field(content, "seconds_left", _OF),
         fault=_fault(content.get("error"), token),
-        created=_text(content, "created", token) or "",
-        started=_text(content, "started", token),
-        ended=_text(content, "ended", token),
+        created=text_field(content, "created", token, _OF) or "",
+        started=text_field(content, "started", token, _OF),
+        ended=text_field(content, "ended", token, _OF),
     )
 
 
@@ -168,25 +168,3 @@ def _fault(content: Any, token: str | None) -> JobFault | None:
         raise invalid_answer("holds a job with a damaged error")
     code = plain_code(content.get("code"), token) or errors.JobFailedError.default_code
     return JobFault(code, plain_text(content.get("message"), token), plain_text(content.get("hint"), token))
-
-
-def _text(content: dict[str, Any], field: str, token: str | None) -> str | None:
-    value = content.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise invalid_answer(f"holds a job whose {field} is not text")
-    return plain_text(value, token)
-
-
-def _number(content: dict[str, Any], field: str) -> float | None:
-    value = content.get(field)
-    if value is None:
-        return None
-    try:
-        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise invalid_answer(f"holds a job whose {field} is not a number")
-    return number

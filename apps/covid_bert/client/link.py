@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any, TypeVar
 
@@ -22,6 +23,25 @@ SERVER_SERIES = "0.1"
 _KNOWN_SECONDS = 300.0
 
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a server can compute now.
+
+    Parameters
+    ----------
+    ready
+        Whether models and studies can be used.
+    reason
+        One sentence that says what is missing; ``""`` if it is ready.
+    hint
+        One sentence that says what to do about it.
+    """
+
+    ready: bool
+    reason: str
+    hint: str
 
 
 class Link:
@@ -70,14 +90,14 @@ class Link:
         self._known_until = time.monotonic() + _KNOWN_SECONDS
         return str(version)
 
-    def ready(self) -> bool:
-        """Ask once whether the server can compute now: False where it says that it cannot yet."""
+    def readiness(self) -> Readiness:
+        """Ask once whether the server can compute now, without sending the token."""
         try:
             with self._connector.exchange("GET", "/readyz", with_token=False):
-                return True
+                return Readiness(True, "", "")
         except errors.ClientError as error:
             if error.status == 503:
-                return False
+                return Readiness(False, error.message, error.hint)
             raise
 
     def ask(

@@ -45,3 +45,44 @@ def session_path(session_id: str) -> str:
     if not is_plain_name(session_id):
         raise InvalidRequestError("That is no id of a session.", "Give the one that upload returned.")
     return f"/session/{session_id}"
+
+
+def plain_name(value: str, what: str) -> str:
+    """Return a name that may stand in a route.
+
+    Parameters
+    ----------
+    value
+        The name.
+    what
+        What has that name, for the message.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it needs quoting, or is longer than any.
+    """
+    if not is_plain_name(value):
+        raise InvalidRequestError(f"That is no name of a {what}.", "Take it from the server's list.")
+    return value
+
+
+def study_query(image: str, *, key: str = "image", tag: str | None = None) -> str:
+    """Return the part of a route after ``?`` that names a study, and the kind of a label of it.
+
+    Parameters
+    ----------
+    image
+        Id of the study.
+    key
+        What the route calls it.
+    tag
+        ``"final"`` or ``"original"``, or None.
+
+    Raises
+    ------
+    InvalidRequestError
+        If one of them cannot be such a name.
+    """
+    query = f"{key}={plain_name(image, 'study')}"
+    return query if tag is None else f"{query}&tag={plain_name(tag, 'kind of label')}"

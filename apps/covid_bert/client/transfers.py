@@ -17,18 +17,29 @@ from .errors import InvalidRequestError, LocalFileError
 
 OnFraction = Callable[[float], None]
 
+DOWNLOAD_LIMIT_BYTES = 4 * 2**30
+
 # The kinds of files that a study can be. Of a file's name only this goes to the server: names may hold patients'.
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".zip")
 _PIECE_BYTES = 64 * 2**10
 
 
+def study_suffix(name: str) -> str | None:
+    """Return the kind of a file that can be a study, for example ``".nii.gz"``, or None."""
+    return next((known for known in _SUFFIXES if name.lower().endswith(known)), None)
+
+
 class FileBody:
-    """A study's file as the body of a multipart request, read from the disk while it is sent.
+    """A file as the body of a multipart request, read from the disk while it is sent.
 
     Parameters
     ----------
     path
         The file.
+    field
+        Name of the form's field that holds it.
+    stem
+        The name that is sent in place of the file's, without its kind.
     on_progress
         Called with the finished fraction in [0, 1].
     cancelled
@@ -42,8 +53,16 @@ class FileBody:
         If there is no such file.
     """
 
-    def __init__(self, path: Path, on_progress: OnFraction | None = None, cancelled: Cancelled | None = None) -> None:
-        suffix = next((known for known in _SUFFIXES if path.name.lower().endswith(known)), None)
+    def __init__(
+        self,
+        path: Path,
+        field: str,
+        on_progress: OnFraction | None = None,
+        cancelled: Cancelled | None = None,
+        *,
+        stem: str = "study",
+    ) -> None:
+        suffix = study_suffix(path.name)
         if path.is_dir():
             raise InvalidRequestError("A folder cannot be uploaded.", "Pack the files of one series as a .zip file.")
         if suffix is None:
@@ -57,9 +76,9 @@ class FileBody:
         self._on_progress = on_progress
         self._cancelled = cancelled
         self._head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="study{suffix}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{stem}{suffix}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode("ascii")
+        ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode("ascii")
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self.length = len(self._head) + self._size + len(self._tail)
