@@ -1,0 +1,1 @@
+"""Parts of the CovidBert module of 3D Slicer."""

@@ -1,0 +1,46 @@
+"""What the worker can be told to do; each kind of order is described where it is carried out.
+
+Everything here needs nothing but the standard library and the client beside it, and works from Python 3.9 on.
+"""
+
+from __future__ import annotations
+
+from .check import check
+from .classify import classify, close_session
+from .context import Context, OrderKind
+from .order import Order, OrderError
+from .studies import fetch, list_studies, next_study
+from .submit import read_study_label, save_study_label, submit, versions
+from .training import train_start, train_status, train_stop
+
+KINDS = {
+    "check": OrderKind(check, is_test=True),
+    "classify": OrderKind(classify),
+    "close_session": OrderKind(close_session),
+    "studies": OrderKind(list_studies),
+    "next": OrderKind(next_study),
+    "fetch": OrderKind(fetch),
+    "submit": OrderKind(submit, changes=True),
+    "study_label_get": OrderKind(read_study_label),
+    "study_label_put": OrderKind(save_study_label, changes=True),
+    "versions": OrderKind(versions),
+    "train_status": OrderKind(train_status),
+    "train_start": OrderKind(train_start, changes=True),
+    "train_stop": OrderKind(train_stop, changes=True),
+}
+
+__all__ = ["KINDS", "Context", "Order", "OrderKind", "find_kind"]
+
+
+def find_kind(order: Order) -> OrderKind:
+    """Return the kind of an order.
+
+    Raises
+    ------
+    OrderError
+        If there is no such kind.
+    """
+    kind = KINDS.get(order.text("kind"))
+    if kind is None:
+        raise OrderError("There is no such kind of order.", "Report this to who maintains the extension.")
+    return kind

@@ -1,0 +1,107 @@
+"""Orders carried out beside Slicer: one process each, followed without ever waiting.
+
+Python threads only run while Slicer's own thread lets go of the interpreter, which its event loop does not promise; a
+process runs in any case, and what goes wrong in it cannot freeze or end the application.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .task import Callbacks, Failure, Progress, Task
+
+__all__ = ["Failure", "Progress", "Task", "Tasks", "interpreter"]
+
+_CLOSE_SECONDS = 2.0
+
+
+class Tasks:
+    """Starts workers and ends them.
+
+    Parameters
+    ----------
+    python
+        Interpreter of the workers; None for Slicer's own.
+    on_line
+        Called with a `Failure` if a callback of a task raised.
+    """
+
+    def __init__(self, python: str | None = None, on_line: Callable[[Failure], None] | None = None) -> None:
+        self._python = python
+        self._on_line = on_line
+        self._tasks: list[Task] = []
+
+    def start(
+        self,
+        order: dict[str, Any],
+        *,
+        done: Callable[[dict[str, Any]], None],
+        failed: Callable[[Failure], None],
+        cancelled: Callable[[], None] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Task:
+        """Let a worker carry out an order. Nothing happens before the event loop runs again.
+
+        Parameters
+        ----------
+        order
+            What `worker` reads: numbers, texts, lists, objects.
+        done
+            Called with the result.
+        failed
+            Called with the `Failure`. Of ``done``, ``failed`` and ``cancelled`` exactly one is called, and once.
+        cancelled
+            Called if the order was cancelled.
+        progress
+            Called with `Progress`, before any of those.
+        ended
+            Called at last, when the process is gone: the order's folder can be removed.
+
+        Returns
+        -------
+        Task
+            The task, running.
+        """
+        callbacks = Callbacks(done, failed, cancelled, progress, ended)
+        task = Task(self._python or interpreter(), order, callbacks, self._failed_callback, self._tasks.remove)
+        self._tasks.append(task)
+        return task
+
+    def cancel_all(self) -> None:
+        """Cancel all tasks without waiting, for example since the scene is closed."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    def close(self) -> None:
+        """End all tasks; none of their callbacks is called any more.
+
+        The workers get up to two seconds in all to cancel their jobs on the server.
+        """
+        tasks, self._tasks[:] = list(self._tasks), []
+        for task in tasks:
+            task.abandon()
+        end = time.monotonic() + _CLOSE_SECONDS
+        for task in tasks:
+            task.wait_gone(max(0.0, end - time.monotonic()))
+
+    def _failed_callback(self, error: Exception) -> None:
+        if self._on_line is None:
+            return
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+        message = _("The panel failed: {error} at {place}.").format(error=type(error).__name__, place=place)
+        self._on_line(Failure("panel-error", message, _("Report this line to who maintains the extension.")))
+
+
+def interpreter() -> str:
+    """Return the path of Slicer's own Python for programs without a window."""
+    return shutil.which("PythonSlicer") or str(Path(slicer.app.slicerHome) / "bin" / "PythonSlicer")
