@@ -1,0 +1,226 @@
+"""Classifications on their way: at most one for each volume."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .. import scene
+from ..export import export_volume
+from ..problems import CovidBertError
+from ..process import Failure
+from ..result import parse
+
+if TYPE_CHECKING:
+    from ..process import Progress, Task
+    from .context import Panel
+
+_WANTS = ("lungs", "lesions", "location")
+
+
+class JobError(CovidBertError):
+    """The volume cannot be classified just now."""
+
+    default_code = "already-running"
+
+
+@dataclass
+class Job:
+    """One classification.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    volume_id
+        Its id, also when it has left the scene.
+    model
+        Name of the model.
+    task
+        The order on its way.
+    progress
+        What was heard last, None at the start.
+    is_cancelling
+        Whether the user no longer wants it.
+    is_dropped
+        Whether its volume has gone, so that nothing of it is shown any more.
+    """
+
+    volume: Any
+    volume_id: str
+    model: str
+    task: Task | None = None
+    progress: Progress | None = None
+    is_cancelling: bool = False
+    is_dropped: bool = False
+
+
+class Jobs:
+    """Starts classifications and turns what they give into nodes.
+
+    Parameters
+    ----------
+    panel
+        What the sections share.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        self._jobs: dict[str, Job] = {}
+
+    def all(self) -> list[Job]:
+        """Return the classifications on their way."""
+        return list(self._jobs.values())
+
+    def running(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> Job | None:
+        """Return the classification of a volume, None where none is on its way."""
+        return None if volume is None else self._jobs.get(volume.GetID() or "")
+
+    def start(
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        model: str,
+        *,
+        shown: Callable[[Any, scene.Shown], None],
+        failed: Callable[[Failure], None] | None = None,
+        progress: Callable[[Job], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> Job:
+        """Classify a volume. Whether it may be sent was asked before (`Panel.may_upload`).
+
+        Parameters
+        ----------
+        volume
+            The volume.
+        model
+            One of those that the server offers.
+        shown
+            Called with the volume and its new nodes.
+        failed
+            Called with the `Failure`, which was shown: of the server, or since its result cannot be shown.
+        progress
+            Called with the job.
+        cancelled
+            Called if the user cancelled.
+
+        Returns
+        -------
+        The job.
+
+        Raises
+        ------
+        CovidBertError
+            If the volume cannot be classified, is being classified, or the disk is full.
+        """
+        if self.running(volume) is not None:
+            raise JobError(
+                _("{name} is already being classified.").format(name=volume.GetName()),
+                _("Wait for its result, or press Cancel first."),
+            )
+        folder = self._panel.new_folder()
+        try:
+            exported = export_volume(volume, folder)
+        except CovidBertError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        job = Job(volume, volume.GetID(), model)
+        upload = self._panel.uploads.get(job.volume_id, {})
+        order = {
+            "kind": "classify",
+            "folder": str(folder),
+            "volume": exported,
+            "model": model,
+            "params": {},
+            "wants": list(_WANTS),
+            "session_id": upload.get("session_id"),
+            "sha256": upload.get("sha256"),
+        }
+
+        def note(heard: Progress) -> None:
+            job.progress = heard
+            if progress is not None and not job.is_dropped:
+                progress(job)
+
+        def finish(answer: dict[str, Any]) -> None:
+            self._end(job, answer)
+            if job.is_dropped:
+                return
+            try:
+                self._show(job, answer, shown)
+            except CovidBertError as problem:
+                tell(Failure(problem.code, problem.message, problem.hint))
+
+        def fail(failure: Failure) -> None:
+            self._end(job, failure.kept)
+            if not job.is_dropped:
+                tell(failure)
+
+        def tell(failure: Failure) -> None:
+            self._panel.messages.failure(failure)
+            if failed is not None:
+                failed(failure)
+
+        def stop() -> None:
+            self._end(job, job.task.kept if job.task is not None else {})
+            if cancelled is not None and not job.is_dropped:
+                cancelled()
+
+        self._jobs[job.volume_id] = job
+        try:
+            job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
+        except CovidBertError:
+            del self._jobs[job.volume_id]
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._panel.refresh()
+        return job
+
+    def cancel(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Cancel the classification of a volume, if there is one."""
+        job = self.running(volume)
+        if job is not None and job.task is not None:
+            job.is_cancelling = True
+            job.task.cancel()
+            self._panel.refresh()
+
+    def drop(self, volume_id: str | None = None) -> int:
+        """Cancel the classification of a volume that has gone, or all, and show nothing of it any more.
+
+        Returns
+        -------
+        How many there were.
+        """
+        jobs = [job for job in self.all() if volume_id in (None, job.volume_id)]
+        for job in jobs:
+            job.is_dropped = True
+            del self._jobs[job.volume_id]
+            if job.task is not None:
+                job.task.cancel()
+        return len(jobs)
+
+    def _end(self, job: Job, kept: dict[str, Any]) -> None:
+        if job.is_dropped:
+            return
+        del self._jobs[job.volume_id]
+        if kept.get("session_id"):
+            self._panel.uploads[job.volume_id] = {name: kept.get(name) for name in ("session_id", "sha256")}
+        else:
+            self._panel.uploads.pop(job.volume_id, None)
+        self._panel.refresh()
+
+    def _show(self, job: Job, answer: dict[str, Any], then: Callable[[Any, scene.Shown], None]) -> None:
+        if answer["result"] is None:
+            raise JobError(
+                _("The model {name} gives no classification.").format(name=job.model),
+                _("Choose another model."),
+                "no-result",
+            )
+        shown = scene.show(job.volume, parse(answer["result"]), answer["files"])
+        if self._panel.volume is job.volume:
+            self._panel.set_shown(shown)
+        then(job.volume, shown)
