@@ -21,9 +21,11 @@ MASKS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 COMPAT_READY := .venv-compat/.ready
-CODE := apps tests benchmarks sample-data
+CODE := apps tests benchmarks sample-data slicer_extension
+# What drawing without a screen needs (3D Slicer's views, Qt), by the library that is looked for.
+LIBRARIES := libEGL.so.1:libegl1 libGL.so.1:libgl1 libxkbcommon.so.0:libxkbcommon0 libfontconfig.so.1:libfontconfig1 libdbus-1.so.3:libdbus-1-3
 
-.PHONY: help demo serve test test-fast test-compat lint bench
+.PHONY: help demo serve test test-fast test-compat lint bench libraries
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,10 +56,16 @@ lint: $(READY)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
-test: lint
+# A package is installed only if its library is missing.
+libraries:
+	@missing=""; for each in $(LIBRARIES); do ldconfig -p | grep -q "$${each%%:*}" || missing="$$missing $${each##*:}"; done; \
+	test -z "$$missing" || { echo "Installing$$missing libgl1-mesa-dri"; \
+	$$(test "$$(id -u)" = 0 || echo sudo) apt-get install -y --no-install-recommends $$missing libgl1-mesa-dri; }
+
+test: lint libraries
 	$(BIN)/python -m pytest
 
-test-fast: $(READY)
+test-fast: $(READY) libraries
 	$(BIN)/python -m pytest -m "not slow and not server"
 
 # MONAI Label cannot be imported here; everything that needs none of it must work.

@@ -1,0 +1,191 @@
+"""The location map over the CT, and jumps of the slice views to slices and points of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from mrml_samples import SIZES, add_volume, hounsfield, oblique, orientations, result_document, transform, write_nrrd
+
+from CovidBertLib.geometry import index_to_patient, patient_to_scene
+from CovidBertLib.overlay import (
+    HIGHEST,
+    THRESHOLD,
+    hide_overlay,
+    legend_of,
+    overlay_shown,
+    set_threshold,
+    show_overlay,
+)
+from CovidBertLib.result import parse
+from CovidBertLib.scene import show
+from CovidBertLib.views import (
+    jump_to_point,
+    jump_to_position,
+    jump_to_slice,
+    shown_slice,
+    slice_positions,
+    view_along_slices,
+)
+
+NAMES = ("Red", "Yellow", "Green")
+
+
+@pytest.fixture
+def shown(scene: Any, tmp_path: Path) -> Any:
+    affine = orientations()[0]
+    values = np.random.default_rng(1).integers(0, 256, SIZES[::-1]).astype(np.uint8)
+    volume = add_volume(affine, hounsfield())
+    return show(volume, parse(result_document()), {"location": write_nrrd(tmp_path / "map.nrrd", values, affine)})
+
+
+def composites() -> list[Any]:
+    return slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+
+
+def middle_of(name: str) -> np.ndarray:
+    matrix = slicer.util.getNode(f"vtkMRMLSliceNode{name}").GetSliceToRAS()
+    return np.array([matrix.GetElement(row, 3) for row in range(3)])
+
+
+def test_a_new_map_changes_no_view(shown: Any) -> None:
+    assert composites()
+    assert not overlay_shown(shown.location)
+
+
+def test_the_map_is_shown_over_its_volume_and_taken_away(shown: Any) -> None:
+    show_overlay(shown.volume, shown.location, 0.4)
+    assert overlay_shown(shown.location)
+    for composite in composites():
+        assert composite.GetBackgroundVolumeID() == shown.volume.GetID()
+        assert composite.GetForegroundVolumeID() == shown.location.GetID()
+        assert composite.GetForegroundOpacity() == pytest.approx(0.4)
+    assert legend_of(shown.location).GetVisibility()
+
+    hide_overlay(shown.location)
+
+    assert not overlay_shown(shown.location)
+    assert not legend_of(shown.location).GetVisibility()
+    assert {composite.GetBackgroundVolumeID() for composite in composites()} == {shown.volume.GetID()}
+
+
+def test_hiding_leaves_the_foreground_of_others(shown: Any) -> None:
+    other = add_volume(orientations()[0], hounsfield(), "PET")
+    for composite in composites():
+        composite.SetForegroundVolumeID(other.GetID())
+    hide_overlay(shown.location)
+    assert {composite.GetForegroundVolumeID() for composite in composites()} == {other.GetID()}
+
+
+def test_low_values_are_transparent_and_the_scale_is_fixed(shown: Any) -> None:
+    display = shown.location.GetDisplayNode()
+    assert display.GetApplyThreshold()
+    assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (THRESHOLD, HIGHEST)
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, HIGHEST)
+    assert not display.GetAutoWindowLevel()
+    set_threshold(shown.location, 0)
+    assert display.GetLowerThreshold() > 0  # 0 is outside the lungs
+    set_threshold(shown.location, 60)
+    assert display.GetLowerThreshold() == 60
+
+
+def test_the_legend_says_what_the_numbers_are(shown: Any) -> None:
+    legend = legend_of(shown.location)
+    assert "probability" in legend.GetTitleText().lower()  # of the fixture's lesion network
+    assert legend.GetTitleText().endswith("%")
+    assert legend.GetLabelFormat() == "%.0f"
+
+
+def test_a_map_of_scores_has_another_title(scene: Any, tmp_path: Path) -> None:
+    document = result_document()
+    document["location_map"]["method"] = "Grad-CAM of the last feature map"
+    affine = orientations()[0]
+    path = write_nrrd(tmp_path / "m.nrrd", np.zeros(SIZES[::-1], np.uint8), affine)
+    nodes = show(add_volume(affine, hounsfield()), parse(document), {"location": path})
+    assert "maximum" in legend_of(nodes.location).GetTitleText()
+
+
+def test_colours_grow_evenly_lighter_and_are_those_of_matplotlib(shown: Any) -> None:
+    table = shown.location.GetDisplayNode().GetColorNode()
+    colours = np.array([_colour(table, index) for index in range(256)])
+    # CIE 1931 luminance of sRGB; grows without a step back for a perceptual map.
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    assert np.all(np.diff(linear @ [0.2126, 0.7152, 0.0722]) > 0)
+    matplotlib = pytest.importorskip("matplotlib")
+    expected = matplotlib.colormaps["plasma"](np.arange(256))[:, :3]
+    assert np.abs(colours - expected).max() < 0.02
+
+
+def _colour(table: Any, index: int) -> tuple[float, ...]:
+    rgba = [0.0] * 4
+    assert table.GetColor(index, rgba)
+    return tuple(rgba[:3])
+
+
+def test_maps_of_a_scene_share_their_colours(scene: Any, shown: Any, tmp_path: Path) -> None:
+    affine = orientations()[0]
+    path = write_nrrd(tmp_path / "m.nrrd", np.zeros(SIZES[::-1], np.uint8), affine)
+    again = show(shown.volume, parse(result_document()), {"location": path})
+    first, second = (nodes.location.GetDisplayNode().GetColorNode() for nodes in (shown, again))
+    assert first is second
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["plain", "transformed"])
+def test_a_jump_goes_to_the_slice(scene: Any, moved: bool) -> None:
+    parent = transform(9.0).GetID() if moved else None
+    for affine in [*orientations(), *(oblique(straight) for straight in orientations()[::9])]:
+        volume = add_volume(affine, hounsfield())
+        volume.SetAndObserveTransformNodeID(parent)
+        positions = slice_positions(volume)
+        assert np.all(np.diff(positions) > 0)  # 0 is at the foot
+        for index in (0, 3, len(positions) - 1):
+            jump_to_slice(volume, index)
+            assert shown_slice(volume) == index
+        jump_to_position(volume, float(positions[4]) + 0.1)
+        assert shown_slice(volume) == 4
+        jump_to_slice(volume, 10_000)
+        assert shown_slice(volume) == len(positions) - 1
+        assert view_along_slices(volume).GetLayoutName() == "Red"
+        scene.RemoveNode(volume)
+
+
+def test_a_jump_keeps_what_the_other_views_show(scene: Any) -> None:
+    volume = add_volume(orientations()[0], hounsfield())
+    jump_to_point(volume, (-28.0, 20.0, -415.0))
+    before = {name: slicer.util.getNode(f"vtkMRMLSliceNode{name}").GetSliceOffset() for name in NAMES}
+    jump_to_slice(volume, 7)
+    after = {name: slicer.util.getNode(f"vtkMRMLSliceNode{name}").GetSliceOffset() for name in NAMES}
+    assert after["Red"] == pytest.approx(slice_positions(volume)[7])
+    assert [after[name] for name in NAMES[1:]] == pytest.approx([before[name] for name in NAMES[1:]])
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["plain", "transformed"])
+def test_a_jump_to_a_point_brings_it_to_the_middle_of_all_views(scene: Any, moved: bool) -> None:
+    volume = add_volume(oblique(orientations()[3]), hounsfield())
+    if moved:
+        volume.SetAndObserveTransformNodeID(transform().GetID())
+    point = (index_to_patient(volume) @ [5, 2, 7, 1])[:3]
+    jump_to_point(volume, tuple(point))
+    for name in NAMES:
+        assert middle_of(name) == pytest.approx(patient_to_scene(volume, point))
+
+
+def test_a_view_outside_of_the_study_shows_no_slice(scene: Any) -> None:
+    volume = add_volume(orientations()[0], hounsfield())
+    jump_to_point(volume, (0.0, 0.0, 5000.0))
+    assert shown_slice(volume) is None
+
+
+def test_positions_are_those_of_the_result(scene: Any) -> None:
+    document = result_document()
+    count = document["study"]["slices"]
+    spacing = document["study"]["spacing_mm"]
+    first = document["slice_evidence"][0]
+    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
+    affine[2, 3] = first["position_mm"] - first["index"] * spacing[0]
+    volume = add_volume(affine, np.zeros((count, 9, 9), np.int16))
+    for evidence in document["slice_evidence"]:
+        assert slice_positions(volume)[evidence["index"]] == pytest.approx(evidence["position_mm"])
