@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from vtk.util import numpy_support
@@ -101,3 +102,10 @@ def write_nrrd(path: Path, values: np.ndarray, affine: np.ndarray, type_: str = 
     )
     path.write_bytes(header.encode() + np.ascontiguousarray(values).tobytes())
     return path
+
+
+def picture(path: Path) -> np.ndarray:
+    """Return the colours (rows, columns, 3) of a picture."""
+    image = qt.QImage(str(path)).convertToFormat(qt.QImage.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)

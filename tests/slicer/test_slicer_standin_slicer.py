@@ -10,9 +10,9 @@ from typing import Any
 import ctk
 import numpy as np
 import pytest
-import qt
 import slicer
 import vtk
+from mrml_samples import picture
 
 from standin import loading
 
@@ -91,12 +91,6 @@ def lungs_of(volume: Any) -> Any:
     identifier = segmentation.GetSegmentation().AddEmptySegment("right", "right", (1.0, 0.0, 0.0))
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, identifier, volume)
     return segmentation
-
-
-def picture(path: Path) -> np.ndarray:
-    image = qt.QImage(str(path)).convertToFormat(qt.QImage.Format_RGB888)
-    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
-    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
 
 
 def test_a_module_is_loaded_shown_reloaded_and_let_go(demo: Path, volume: Any) -> None:
@@ -210,6 +204,15 @@ def test_views_show_volume_mask_overlay_and_legend(volume: Any, render_slice: Ca
     legend.SetTitleText("share")
     shown = picture(render_slice("Red", tmp_path / "legend.png"))
     assert (np.abs(shown - overlaid).max(axis=2) > 30).sum() > 500
+
+
+def test_a_view_shows_what_is_loaded_after_it_was_made(volume: Any, render_slice: Callable, tmp_path: Path) -> None:
+    empty = picture(render_slice("Red", tmp_path / "empty.png"))
+    assert len(np.unique(empty)) == 1
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    assert len(np.unique(picture(render_slice("Red", tmp_path / "loaded.png")))) > 1
+    slicer.util.setSliceViewerLayers(background=None)
+    assert np.array_equal(picture(render_slice("Red", tmp_path / "again.png")), empty)
 
 
 def test_the_3d_view_shows_a_segmentation(volume: Any, render_3d: Callable, tmp_path: Path) -> None:

@@ -127,8 +127,16 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
         mapper, actor = vtk.vtkImageMapper(), vtk.vtkActor2D()
         mapper.SetColorWindow(255)
         mapper.SetColorLevel(127.5)
-        mapper.SetInputConnection(self._logic.GetImageDataConnection())
         actor.SetMapper(mapper)
+
+        def follow(logic: Any, _event: str = "") -> None:
+            connection = logic.GetImageDataConnection()
+            mapper.SetInputConnection(connection)
+            actor.SetVisibility(connection is not None)
+
+        follow(self._logic)
+        # As in Slicer: the logic makes another pipeline when the layers change.
+        self._logic.AddObserver(vtk.vtkCommand.ModifiedEvent, follow)
         actor.GetProperty().SetDisplayLocationToBackground()
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         return Drawing(application, factory, SLICE_MANAGERS, node, size, actor)
