@@ -66,6 +66,17 @@ def no_text_is_cut(ui: Any) -> bool:
     return bool(shown) and all(label.height >= label.heightForWidth(label.width) for label in shown)
 
 
+def test_a_result_fits_a_panel_that_was_wider_before(panel: Any, ui: Any, show: Any, wait_until: Any) -> None:
+    panel.widget.parentWidget().resize(640, 900)
+    show(calibrated())
+    unfold(wait_until, panel)
+    for label in (ui.probabilityLabel, ui.scoresLabel):
+        assert label.pixmap.width() == label.width
+    table = ui.measurementTable
+    assert all(table.rowHeight(place) >= table.sizeHintForRow(place) for place in range(table.rowCount))
+    assert no_text_is_cut(ui)
+
+
 def test_boxes_show_and_hide(ui: Any, show: Any, press: Any, render_slice: Any, tmp_path: Path) -> None:
     from CovidBertLib.overlay import overlay_shown
 

@@ -26,6 +26,11 @@ def set_up(table: Any) -> None:
     header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
     header.setSectionsClickable(False)
     header.setHighlightSections(False)
+    # Later: at this signal, as at the table's resize event, columns may still have their old widths.
+    later = qt.QTimer(table)
+    later.setSingleShot(True)
+    later.connect("timeout()", lambda: fit(table))
+    header.connect("sectionResized(int,int,int)", lambda *_sizes: later.start(0))
     table.verticalHeader().setVisible(False)
 
 

@@ -47,10 +47,9 @@ class ResultSection(Section):
         """Connect the widgets."""
         self.evidence = EvidenceView(self)
         measurement_table.set_up(self.ui.measurementTable)
-        table = self.ui.measurementTable
+        # The probability gets its width later than the scores where it was hidden before.
         self._events = [
-            WidgetEvents(table, lambda: measurement_table.fit(table)),
-            WidgetEvents(self.ui.scoresLabel, self.paint_scores),  # as wide as the probability
+            WidgetEvents(label, self.paint_scores) for label in (self.ui.probabilityLabel, self.ui.scoresLabel)
         ]
         self.ui.resultSelector.connect("currentIndexChanged(int)", self._choose)
         for part in _PARTS:
