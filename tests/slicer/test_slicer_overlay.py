@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from mrml_samples import SIZES, add_volume, hounsfield, oblique, orientations, result_document, transform, write_nrrd
+from mrml_samples import (
+    SIZES,
+    add_volume,
+    hounsfield,
+    oblique,
+    orientations,
+    picture,
+    result_document,
+    transform,
+    write_nrrd,
+)
 
 from CovidBertLib.geometry import index_to_patient, patient_to_scene
 from CovidBertLib.overlay import (
@@ -36,10 +46,14 @@ NAMES = ("Red", "Yellow", "Green")
 
 @pytest.fixture
 def shown(scene: Any, tmp_path: Path) -> Any:
+    return add_map(tmp_path)
+
+
+def add_map(folder: Path) -> Any:
     affine = orientations()[0]
     values = np.random.default_rng(1).integers(0, 256, SIZES[::-1]).astype(np.uint8)
     volume = add_volume(affine, hounsfield())
-    return show(volume, parse(result_document()), {"location": write_nrrd(tmp_path / "map.nrrd", values, affine)})
+    return show(volume, parse(result_document()), {"location": write_nrrd(folder / "map.nrrd", values, affine)})
 
 
 def composites() -> list[Any]:
@@ -97,6 +111,17 @@ def test_the_legend_says_what_the_numbers_are(shown: Any) -> None:
     assert "probability" in legend.GetTitleText().lower()  # of the fixture's lesion network
     assert legend.GetTitleText().endswith("%")
     assert legend.GetLabelFormat() == "%.0f"
+
+
+def test_the_legend_leaves_the_middle_of_a_view_free(scene: Any, render_slice: Any, tmp_path: Path) -> None:
+    slicer.app.layoutManager().sliceWidget("Red").sliceView().renderWindow()  # views are there before legends
+    shown = add_map(tmp_path)
+    show_overlay(shown.volume, shown.location)
+    seen = picture(render_slice("Red", tmp_path / "with.png"))
+    legend_of(shown.location).SetVisibility(False)
+    changed = (seen != picture(render_slice("Red", tmp_path / "without.png"))).any(axis=(0, 2))
+    assert changed.any()
+    assert not changed[: int(0.6 * changed.size)].any()
 
 
 def test_a_map_of_scores_has_another_title(scene: Any, tmp_path: Path) -> None:

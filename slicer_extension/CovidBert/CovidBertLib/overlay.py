@@ -14,6 +14,9 @@ OPACITY = 0.5
 THRESHOLD = 20.0
 HIGHEST = 100.0
 LEGEND_LABELS = 6
+# Shares of a view: at Slicer's own size, title and numbers cover a lung. The letters follow the size.
+LEGEND_SIZE = (0.08, 0.4)
+LEGEND_PLACE = (0.98, 0.5)
 _STORED_HIGHEST = 255
 _COLOURS_ATTRIBUTE = "CovidBert.LocationColours"
 _STEPS = 256
@@ -72,6 +75,8 @@ def add_location_map(
     legend.SetTitleText(title)
     legend.SetLabelFormat("%.0f")  # a percent sign comes out doubled: the title has it
     legend.SetNumberOfLabels(LEGEND_LABELS)
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(*LEGEND_PLACE)
     return node
 
 
