@@ -18,7 +18,8 @@ from .stored import LESIONS, LOCATION, LUNGS, ROLE_ATTRIBUTE, VOLUME, Shown, add
 
 __all__ = ["Shown", "find", "find_all", "remove", "show"]
 
-_LUNG_FILL, _LESION_FILL, _OUTLINE = 0.15, 0.4, 1.0
+# The CT must be seen through a lesion's fill and the map over it; the outline shows where it ends.
+_FILL, _OUTLINE = 0.15, 1.0
 _LUNGS_3D, _LESIONS_3D = 0.3, 1.0
 _LARGEST_LABEL = 2
 _LARGEST_MAP_VALUE = 255
@@ -85,7 +86,7 @@ def _add_segmentation(
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     add_segments(node, oriented_labelmap(values, volume_node), mask)
     display = node.GetDisplayNode()
-    display.SetOpacity2DFill(_LUNG_FILL if mask == LUNGS else _LESION_FILL)
+    display.SetOpacity2DFill(_FILL)
     display.SetOpacity2DOutline(_OUTLINE)
     for kind in KINDS[mask]:
         display.SetSegmentOpacity3D(kind.identifier, _LUNGS_3D if mask == LUNGS else _LESIONS_3D)
