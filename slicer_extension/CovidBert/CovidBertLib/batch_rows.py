@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .problems import CovidBertError
 from .result import Result
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .result import Result
 from .result_parts import CalibratedProbability, Stage
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from .card import finding_name
+from .i18n import tr as _
 from .painting import LESIONS, LOCATION, SCORE, Look, line, pen, text
 from .result import Result
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 
 import slicer
-from slicer.i18n import tr as _
 
+from .i18n import tr as _
 from .stored import ROLE_ATTRIBUTE
 
 _AUTOMATIC = "CovidBert.Automatic"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
 from .geometry import LPS_TO_RAS, index_to_patient, shape, slice_axis
+from .i18n import tr as _
 from .problems import ExportError, SceneError
 
 SMALLEST_SLICES = 8

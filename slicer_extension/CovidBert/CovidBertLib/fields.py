@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .problems import ResultError
 
 _Item = TypeVar("_Item")

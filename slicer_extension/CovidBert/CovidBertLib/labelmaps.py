@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .geometry import array_to_matrix, index_to_patient, shape
+from .i18n import tr as _
 from .problems import ResultError
 
 # A header rounds; more than this share of a voxel is another grid.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .geometry import LPS_TO_RAS, array_to_matrix, index_to_patient, matrix_to_array, shape
+from .i18n import tr as _
 from .problems import MaskError, SceneError
 from .segments import KINDS, LEFT_LUNG_KIND, LUNGS, RIGHT_LUNG_KIND, SegmentKind, kind_of
 

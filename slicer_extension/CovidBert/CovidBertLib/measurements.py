@@ -7,8 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .result import Result
 from .result_parts import Lesions, Lungs
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
 from .geometry import array_to_matrix, index_to_patient
+from .i18n import tr as _
 from .labelmaps import fill_image
 
 OPACITY = 0.5

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from .card import ATTENTION, ERROR, GOOD, Card, Notice
+from .i18n import tr as _
 from .painting import Look, line, pen, text
 from .pictures import Picture
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from .card import Bar, percent
+from .i18n import tr as _
 
 # Told apart by any colour vision, and on light and dark.
 SCORE, LESIONS, LOCATION = "#2a86c8", "#d55e00", "#9467bd"

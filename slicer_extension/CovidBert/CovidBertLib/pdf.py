@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from .card import Card, card_of
 from .chart import EvidenceChart
+from .i18n import tr as _
 from .measurements import rows
 from .pages import Pages
 from .painting import BAR_ROW, SCALE_HEIGHT, paint_bars, paint_probability

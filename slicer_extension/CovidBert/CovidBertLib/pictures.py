@@ -16,9 +16,9 @@ import numpy as np
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from .geometry import matrix_to_array
+from .i18n import tr as _
 
 VIEWS = ("Red", "Green", "Yellow")
 # Of the axes of the patient, towards larger and smaller values, as 3D Slicer names them.

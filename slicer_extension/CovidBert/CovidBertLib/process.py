@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
+from .i18n import tr as _
 from .task import Callbacks, Failure, Progress, Task
 
 __all__ = ["Failure", "Progress", "Task", "Tasks", "interpreter"]

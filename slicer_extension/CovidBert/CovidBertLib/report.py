@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .measurements import rows, to_csv
 from .pdf import write_pdf
 from .pictures import Picture

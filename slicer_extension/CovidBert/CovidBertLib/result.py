@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from .fields import Fields, refused
+from .i18n import tr as _
 from .problems import ResultError
 from .result_parts import (
     CalibratedProbability,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import slicer
-from slicer.i18n import tr as _
+
+from .i18n import tr as _
 
 SAMPLE_NAME = "CovidBertChestCT"
 FILE_NAME = "lung1_image.nrrd"

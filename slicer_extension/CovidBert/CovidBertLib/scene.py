@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
 from .export import check_volume
+from .i18n import tr as _
 from .labelmaps import oriented_labelmap, read_on_grid
 from .overlay import add_location_map, hide_overlay, legend_of
 from .result import Result

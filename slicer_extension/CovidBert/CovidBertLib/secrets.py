@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import slicer
-from slicer.i18n import tr as _
 
+from .i18n import tr as _
 from .problems import CovidBertError
 
 _FOLDER_MODE = 0o700

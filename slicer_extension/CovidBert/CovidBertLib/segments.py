@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
+
+from .i18n import tr as _
 
 LUNGS, LESIONS = "lungs", "lesions"
 RIGHT_LUNG, LEFT_LUNG = 1, 2

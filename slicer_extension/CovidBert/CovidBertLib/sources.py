@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import slicer
-from slicer.i18n import tr as _
 
 from .export import check_volume
+from .i18n import tr as _
 from .problems import CovidBertError, SceneError
 from .stored import ROLE_ATTRIBUTE
 

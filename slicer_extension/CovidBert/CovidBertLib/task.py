@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
+
+from .i18n import tr as _
 
 _WORKER = Path(__file__).resolve().parent / "worker.py"
 _LONGEST_LINE_BYTES = 64 * 2**20

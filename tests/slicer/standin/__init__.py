@@ -15,7 +15,7 @@ adds, and nothing beyond what PythonQt, CTK and Slicer document:
 ``slicer.modules``              one entry for each real logic, with ``logic()``; loaded scripted modules with ``path``
                                 and ``widgetRepresentation()``
 ``slicer.ScriptedLoadableModule`` module, widget, logic with its parameter node, test case
-``slicer.i18n``                 ``tr``, ``translate``
+``slicer.i18n``                 ``tr``, ``translate``, ``getContext``
 =============================== ===================================================================================
 
 Where Slicer would only write to its log (a signal that does not exist, a form with an unknown widget, an editor without
@@ -56,7 +56,8 @@ def install() -> Any:
         setattr(loadable, name, getattr(scripted, name))
     loadable.__all__ = names  # type: ignore[attr-defined]
     translation = types.ModuleType("slicer.i18n")
-    translation.tr, translation.translate = scripted.tr, scripted.translate  # type: ignore[attr-defined]
+    for name in ("tr", "translate", "getContext"):
+        setattr(translation, name, getattr(scripted, name))
     for module in (loadable, translation):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.rsplit(".", 1)[1], module)

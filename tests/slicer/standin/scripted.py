@@ -19,11 +19,19 @@ def translate(context: str, text: str) -> str:
     return str(slicer.app.translate(context, text))
 
 
+def getContext(source_file: str) -> str:
+    """Return the name that Slicer gives to the texts of a file: of its package, if it is in one, and its own."""
+    path = Path(source_file)
+    if not path.is_file():
+        return path.name
+    return f"{path.parent.name}.{path.stem}" if (path.parent / "__init__.py").is_file() else path.stem
+
+
 def tr(text: str) -> str:
     """Translate ``text`` in the context that the calling file names."""
     frame = inspect.currentframe()
     caller = frame.f_back if frame is not None else None
-    return translate(Path(inspect.getsourcefile(caller) or "").stem if caller is not None else "", text)
+    return translate(getContext(inspect.getsourcefile(caller) or "") if caller is not None else "", text)
 
 
 class ScriptedLoadableModule:

@@ -8,10 +8,10 @@ from typing import Any
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from .. import scene
 from ..batch_rows import CANCELLED, DONE, FAILED, RUNNING, WAITING, BatchRow, save_csv, to_csv
+from ..i18n import tr as _
 from ..overlay import show_overlay
 from ..problems import CovidBertError
 from ..process import Failure

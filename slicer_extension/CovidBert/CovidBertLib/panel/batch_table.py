@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ..batch_rows import DONE, FAILED, BatchRow, state_text
+from ..i18n import tr as _
 from .colors import ERROR
 from .study_label import class_name
 from .tables import mark_row, number_cell, row_key, set_columns, set_row, text_cell

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from .. import overlay
 from ..export import check_volume
+from ..i18n import tr as _
 from ..problems import CovidBertError
 from ..scene import Shown
 from ..stored import ROLE_ATTRIBUTE

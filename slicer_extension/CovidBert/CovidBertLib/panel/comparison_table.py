@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from ..comparison import Comparison, SegmentComparison
+from ..i18n import tr as _
 from .tables import fit_height, set_columns, set_row, text_cell
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ..consent import host_of
+from ..i18n import tr as _
 from ..settings import Server
 from .section import Section
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from .. import scene
 from ..consent import Consent, host_of
+from ..i18n import tr as _
 from ..problems import CovidBertError
 from ..process import Failure, Progress, Task, Tasks
 from ..secrets import TokenStore

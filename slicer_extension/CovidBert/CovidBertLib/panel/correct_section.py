@@ -6,11 +6,11 @@ import shutil
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from .. import correction
 from ..comparison import compare
 from ..export import export_volume
+from ..i18n import tr as _
 from ..masks import write_mask
 from ..problems import CovidBertError
 from ..process import Failure, Progress, Task

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
+from ..i18n import tr as _
 from .paint import LESIONS, LOCATION, SCORE, Look, line, pen, text
 
 HEIGHT = 170.0

@@ -8,12 +8,12 @@ import numpy as np
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from .. import views
 from ..card import finding_name
 from ..chart import EvidenceChart
 from ..geometry import patient_to_scene
+from ..i18n import tr as _
 from ..result import Result
 from ..result_parts import SliceEvidence
 from .events import WidgetEvents

@@ -6,9 +6,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import qt
-from slicer.i18n import tr as _
 
 from .. import overlay, views
+from ..i18n import tr as _
 from .section import Section
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from .. import scene
 from ..export import export_volume
+from ..i18n import tr as _
 from ..problems import CovidBertError
 from ..process import Failure
 from ..result import parse

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
+from ..i18n import tr as _
 from ..measurements import rows
 from ..result import Result
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from slicer.i18n import tr as _
-
+from ..i18n import tr as _
 from ..problems import CovidBertError
 from .colors import ATTENTION, ERROR, GOOD, tint
 

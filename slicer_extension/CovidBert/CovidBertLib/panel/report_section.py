@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import ctk
-from slicer.i18n import tr as _
 
 from .. import pictures, report
+from ..i18n import tr as _
 from .section import Section
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from .. import overlay, scene
 from ..card import ATTENTION, ERROR, GOOD, Card, Notice, card_of, time_text
+from ..i18n import tr as _
 from ..painting import BAR_ROW, SCALE_HEIGHT, paint_bars, paint_probability
 from ..problems import CovidBertError
 from ..result import Result

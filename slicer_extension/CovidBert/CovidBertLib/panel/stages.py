@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slicer.i18n import tr as _
+from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..process import Progress

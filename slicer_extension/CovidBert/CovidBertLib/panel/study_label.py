@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicer.i18n import tr as _
+from ..i18n import tr as _
 
 CLASSES = ("covid", "non-covid", "normal", "other")
 CERTAINTIES = ("certain", "probable", "possible")

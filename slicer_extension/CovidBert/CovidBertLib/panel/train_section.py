@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
+from ..i18n import tr as _
 from ..process import Failure, Task
 from ..training_log import TrainingLog, details, facts, is_running, model_of
 from .curve import curve_height, paint_curve

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from .. import correction
+from ..i18n import tr as _
 from ..problems import SceneError
 from ..process import Progress, Task
 from .section import Section
