@@ -221,3 +221,17 @@ def test_callback_that_fails_is_told_and_ends_nothing(tasks, lines, jobs, tmp_pa
 def test_order_with_what_json_cannot_hold_is_refused_at_once(tasks) -> None:
     with pytest.raises(ValueError, match="JSON"):
         tasks.start({"kind": "check", "number": float("nan")}, **Heard().callbacks())
+
+
+@pytest.mark.parametrize(
+    ("platform", "name"), [("linux", "PythonSlicer"), ("darwin", "PythonSlicer"), ("win32", "PythonSlicer.exe")]
+)
+def test_interpreter_lies_in_slicers_own_folder(application, monkeypatch, platform: str, name: str) -> None:
+    monkeypatch.setattr(process.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(process.sys, "platform", platform)
+    assert process.interpreter() == str(Path(application.slicerHome) / "bin" / name)
+
+
+def test_interpreter_on_the_path_comes_first(application, monkeypatch) -> None:
+    monkeypatch.setattr(process.shutil, "which", {"PythonSlicer": "/opt/Slicer/bin/PythonSlicer"}.get)
+    assert process.interpreter() == "/opt/Slicer/bin/PythonSlicer"

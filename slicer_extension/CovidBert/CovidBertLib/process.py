@@ -7,6 +7,7 @@ process runs in any case, and what goes wrong in it cannot freeze or end the app
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -104,4 +105,6 @@ class Tasks:
 
 def interpreter() -> str:
     """Return the path of Slicer's own Python for programs without a window."""
-    return shutil.which("PythonSlicer") or str(Path(slicer.app.slicerHome) / "bin" / "PythonSlicer")
+    # To a name with folders Windows adds no ending.
+    name = "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer"
+    return shutil.which("PythonSlicer") or str(Path(slicer.app.slicerHome) / "bin" / name)
