@@ -68,6 +68,16 @@ def test_section_says_what_is_missing(panel: Any, correct: Any) -> None:
     assert correct.ui.authorLabel.text == "To submit, connect to a server."
 
 
+def test_keys_of_the_editor_wait_for_a_correction(correct: Any, volume: Any, press: Any) -> None:
+    # Qt lets a key of a widget that is not on show go on to others: Space presses buttons, as everywhere.
+    shortcuts = slicer.util.findChildren(correct.panel.widget, className="QShortcut")
+    keys = [shortcut for shortcut in shortcuts if shortcut.key.toString() == "Space"]
+    assert keys
+    assert not any(shortcut.parent().isVisible() for shortcut in keys)
+    started(correct, press)
+    assert all(shortcut.parent().isVisible() for shortcut in keys)
+
+
 def test_correction_is_a_copy_under_the_volume(panel: Any, correct: Any, volume: Any, press: Any) -> None:
     automatic = panel.shown.lungs
     before = labels(automatic, volume).copy()

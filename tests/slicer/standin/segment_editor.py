@@ -153,9 +153,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._observing_views = False
 
     def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
-        """Install the keys of the Segment Editor; here the digits that choose a segment."""
+        """Install the keys of the Segment Editor: digits and Space choose an effect, letters go back and forth."""
         self.uninstallKeyboardShortcuts()
-        self._shortcuts = [QtGui.QShortcut(QtGui.QKeySequence(str(key)), parent or self) for key in range(1, 10)]
+        keys = (*"1234567890zyqw", "Space", "Esc")
+        self._shortcuts = [QtGui.QShortcut(QtGui.QKeySequence(key), parent or self) for key in keys]
 
     def uninstallKeyboardShortcuts(self) -> None:
         for shortcut in self._shortcuts:

@@ -269,9 +269,10 @@ class Correct(Section):
     # ------------------------------------------------------------------ scene
 
     def enter(self) -> None:
-        """The editor follows the mouse in the views again, and its keys work."""
+        """The editor follows the mouse in the views again, and its keys work while it is on show."""
         self.ui.editor.setupViewObservations()
-        self.ui.editor.installKeyboardShortcuts(self.panel.widget)
+        # They are digits, letters and Space, which presses buttons as long as nothing is corrected.
+        self.ui.editor.installKeyboardShortcuts(self.ui.editor)
 
     def exit(self) -> None:
         """The editor lets the views go."""
