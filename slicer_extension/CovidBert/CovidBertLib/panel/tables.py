@@ -72,8 +72,9 @@ def row_key(table: Any, row: int) -> str | None:
 
 def selected_key(table: Any) -> str | None:
     """Return what `mark_row` noted for the selected row; None if none is selected."""
-    rows = table.selectionModel().selectedRows()
-    return row_key(table, rows[0].row()) if rows else None
+    # The rows of the selection model come as QModelIndexList, a type that PythonQt has under another name.
+    cells = table.selectedItems()
+    return row_key(table, cells[0].row()) if cells else None
 
 
 def mark_row(cell: Any, key: str) -> Any:
