@@ -88,7 +88,7 @@ def check_volume(volume_node: slicer.vtkMRMLNode | None) -> None:
     if not volume_node.IsA("vtkMRMLScalarVolumeNode") or volume_node.IsA("vtkMRMLTensorVolumeNode"):
         raise ExportError(_("This is a colour, vector or tensor volume, not a CT."), choose)
     image = volume_node.GetImageData()
-    if image is None or not image.GetPointData().GetScalars() or image.GetNumberOfPoints() == 0:
+    if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
         raise ExportError(_("The volume holds no image."), _("Load the study again."))
     if image.GetNumberOfScalarComponents() != 1:
         raise ExportError(_("The volume holds colours or vectors, not CT values."), choose)

@@ -204,10 +204,10 @@ class Task:
             self._end("failed", Failure("worker-ended", message, hint))
         self._gone()
 
-    def _finished(self, *_arguments: Any) -> None:
+    def _finished(self) -> None:
         self._output_ended()
 
-    def _error(self, *_arguments: Any) -> None:
+    def _error(self) -> None:
         if self._has_started:
             return  # The end of its output says what that means.
         if self._is_running:
