@@ -9,7 +9,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .geometry import index_to_patient
+from .geometry import index_to_patient, occupied_box
 from .masks import label_array, voxel_milliliters
 from .segments import KINDS, LUNGS, SegmentKind
 
@@ -105,7 +105,7 @@ def compare_labels(before: np.ndarray, after: np.ndarray, affine: np.ndarray, vo
     mask
         ``lungs`` or ``lesions``.
     """
-    box = _box(before | after)
+    box = occupied_box(before | after)
     before, after = before[box], after[box]
     segments = tuple(
         _compare(kind, before == kind.label, after == kind.label, affine, voxel_ml) for kind in KINDS[mask]
@@ -127,7 +127,7 @@ def _compare(
 
 def _surface_distances(before: np.ndarray, after: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
     """Return the mean over both surfaces, and the larger 95th percentile, in mm."""
-    box = _box(before | after)
+    box = occupied_box(before | after)
     surfaces = _surface(before[box]), _surface(after[box])
     directed = [_distances(surfaces[0], surfaces[1], affine), _distances(surfaces[1], surfaces[0], affine)]
     return float(np.concatenate(directed).mean()), float(max(np.percentile(part, _PERCENTILE) for part in directed))
@@ -169,16 +169,6 @@ def _surface(inside: np.ndarray) -> np.ndarray:
         kept[:-1] &= along[1:]
         kept[0] = kept[-1] = False
     return inside & ~inner
-
-
-def _box(labels: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box around the voxels (k, j, i) that are not 0; of no size where all are."""
-    plane = labels.any(axis=0)
-    box = []
-    for line in (labels.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)):
-        occupied = np.flatnonzero(line)
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else slice(0, 0))
-    return tuple(box)
 
 
 def _places(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:

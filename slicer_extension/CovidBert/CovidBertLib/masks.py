@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from .geometry import LPS_TO_RAS, array_to_matrix, index_to_patient, matrix_to_array, shape
+from .geometry import LPS_TO_RAS, array_to_matrix, index_to_patient, matrix_to_array, occupied_box, shape
 from .i18n import tr as _
 from .problems import MaskError, SceneError
 from .segments import KINDS, LEFT_LUNG_KIND, LUNGS, RIGHT_LUNG_KIND, SegmentKind, kind_of
@@ -155,10 +155,10 @@ def segment_array(
     if not segmentation_node.GetBinaryLabelmapRepresentation(identifier, labelmap) or labelmap.IsEmpty():
         return inside
     values, corner = _voxels(labelmap)
-    occupied = np.argwhere(values)
-    if not len(occupied):
+    box = occupied_box(values)
+    low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
+    if np.any(low == high):
         return inside
-    low, high = occupied.min(0), occupied.max(0) + 1
     start = low + corner
     shift = _grid_shift(labelmap, volume_node)
     if shift is None:
