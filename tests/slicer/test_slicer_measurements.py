@@ -77,16 +77,29 @@ def test_a_new_density_class_of_a_server_is_shown_by_its_key() -> None:
     document["lungs"]["right_share_by_hu_class"]["very_dense"] = 0.25
     row = by_key(document)["lung_very_dense_percent"]
     assert (row.name, row.right, row.left) == ("very_dense", 25.0, None)
+    assert row.total is None  # the left lung's share is not known
+
+
+def test_a_servers_words_are_no_formula_in_a_table_calculator() -> None:
+    document = result_document()
+    document["lungs"]["right_share_by_hu_class"]["=1+1"] = 0.25
+    document["research_use_only"] = "@SUM(A1)"
+    table = list(csv.DictReader(io.StringIO(to_csv(parse(document)))))
+    assert "'=1+1" in {row["name"] for row in table}
+    assert {row["notice"] for row in table} == {"'@SUM(A1)"}
 
 
 def test_csv_keeps_all_digits() -> None:
     document = result_document()
     document["lungs"]["left_ml"] = None
-    table = list(csv.DictReader(io.StringIO(to_csv(rows(parse(document))))))
+    table = list(csv.DictReader(io.StringIO(to_csv(parse(document)))))
     assert table[0]["key"] == "lung_ml"
     assert float(table[0]["right"]) == document["lungs"]["right_ml"]
     assert table[0]["left"] == ""
     assert {row["unit"] for row in table} == {"ml", "%", ""}
+    assert {row["notice"] for row in table} == {document["research_use_only"]}
+    assert {row["weights_state"] for row in table} == {document["weights_state"]}
+    assert {row["study"] for row in table} == {parse(document).study.identifier}
     assert [row["name"] for row in table if row["key"] == "lung_hyperaerated_percent"] == [
         hu_class_name("hyperaerated")
     ]

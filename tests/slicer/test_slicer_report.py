@@ -178,7 +178,7 @@ def test_files_are_named_by_the_studys_hash(application: Any, folder: Path, tmp_
         f"covid-bert-743b367cd3ae5dfe-20261121T215645.{kind}" for kind in ("pdf", "json", "csv")
     ]
     assert json.loads(saved[1].read_text(encoding="utf-8")) == document
-    assert saved[2].read_bytes().startswith(b"key,name,right,left,total,unit\r\n")
+    assert saved[2].read_bytes().startswith(b"key,name,right,left,total,unit,study,weights_state,notice\r\n")
     assert sorted(path.name for path in tmp_path.glob("report.*")) == []
 
 

@@ -41,6 +41,12 @@ def test_the_fixture_keeps_to_the_schema() -> None:
     validator.validate(result_document(), json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
+def test_a_server_without_a_notice_does_not_take_it_away() -> None:
+    document = result_document()
+    document["research_use_only"] = " "
+    assert "Research use only" in parse(document).research_use_only
+
+
 def test_json_and_back() -> None:
     result = parse(result_document())
     text = result.to_json()

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+
+from .csv_cells import plain
 from .i18n import tr as _
 from .problems import CovidBertError
 from .result import Result
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
-# A table calculator takes what begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
     "study",
     "state",
@@ -80,6 +80,16 @@ class BatchRow:
         return None if calibrated is None else calibrated.probability
 
     @property
+    def caution(self) -> str:
+        """What must be said with every number of the row, "" for nothing."""
+        if self.result is None:
+            return ""
+        if self.result.weights_state != "trained":
+            return {"untrained": _("UNTRAINED"), "demonstration": _("DEMONSTRATION")}[self.result.weights_state]
+        distance = self.result.out_of_distribution
+        return _("UNLIKE THE TRAINING") if distance is not None and distance > 1.0 else ""
+
+    @property
     def lesion_share(self) -> float | None:
         """Lesion by lung volume in [0, 1], where it is known."""
         lesions = None if self.result is None else self.result.lesions
@@ -118,7 +128,7 @@ def to_csv(rows: Iterable[BatchRow], research_use_only: str, with_names: bool = 
         # What went wrong may be told with the volume's name.
         message = row.message if with_names or not row.name else row.message.replace(row.name, f"study {row.number}")
         cells = [*_cells(row, message), *([row.name] if with_names else []), notice]
-        writer.writerow([_plain(cell) for cell in cells])
+        writer.writerow([plain(cell) for cell in cells])
     return text.getvalue()
 
 
@@ -169,9 +179,3 @@ def _cells(row: BatchRow, message: str) -> list[object]:
         result.provenance.created,
         result.provenance.software_version,
     ]
-
-
-def _plain(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
-        return f"'{cell}"
-    return "" if cell is None else cell

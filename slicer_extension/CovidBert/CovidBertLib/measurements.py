@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+
+from .csv_cells import plain
 from .i18n import tr as _
 from .result import Result
 from .result_parts import Lesions, Lungs
@@ -69,14 +70,19 @@ def rows(result: Result) -> list[Row]:
     return found if result.lesions is None else found + _lesion_rows(result.lesions)
 
 
-def to_csv(measured: Iterable[Row]) -> str:
-    """Return rows as CSV by RFC 4180, with a heading; empty for what there is none of. Numbers keep all digits."""
+def to_csv(result: Result) -> str:
+    """Return the rows of a result as CSV by RFC 4180, with a heading; empty for what there is none of.
+
+    Numbers keep all digits. Each line says of which study it is, whether the weights are trained on patients, and what
+    the result may be used for: lines are copied out of tables.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["key", "name", "right", "left", "total", "unit"])
-    for row in measured:
-        values = ["" if value is None else repr(value) for value in (row.right, row.left, row.total)]
-        writer.writerow([row.key, row.name, *values, row.unit])
+    writer.writerow(["key", "name", "right", "left", "total", "unit", "study", "weights_state", "notice"])
+    origin = (result.study.identifier, result.weights_state, result.research_use_only)
+    for row in rows(result):
+        cells = (row.key, row.name, row.right, row.left, row.total, row.unit, *origin)
+        writer.writerow([plain(cell) for cell in cells])
     return text.getvalue()
 
 
@@ -136,7 +142,9 @@ def _sum(values: tuple[float | None, ...]) -> float | None:
 
 
 def _weighted(right: float | None, left: float | None, lungs: Lungs) -> float | None:
-    """Return the share of both lungs from those of the sides; None unless the volumes are known."""
+    """Return the share of both lungs from those of the sides; None unless all of it is known."""
     if not lungs.total_ml or lungs.right_ml is None or lungs.left_ml is None:
+        return None
+    if (right is None and lungs.right_ml > 0) or (left is None and lungs.left_ml > 0):
         return None
     return ((right or 0.0) * lungs.right_ml + (left or 0.0) * lungs.left_ml) / lungs.total_ml

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+
+from .measurements import to_csv
 from .i18n import tr as _
-from .measurements import rows, to_csv
 from .pdf import write_pdf
 from .pictures import Picture
 from .problems import CovidBertError
@@ -65,7 +66,7 @@ def save(result: Result, folder: Path, kinds: Iterable[str], pictures: list[Pict
     writers: dict[str, Callable[[Path], None]] = {
         PDF: lambda path: write_pdf(path, result, pictures),
         JSON: lambda path: _write_text(path, json.dumps(result.document, indent=2, ensure_ascii=False) + "\n"),
-        CSV: lambda path: _write_text(path, to_csv(rows(result))),
+        CSV: lambda path: _write_text(path, to_csv(result)),
     }
     saved: list[Path] = []
     try:

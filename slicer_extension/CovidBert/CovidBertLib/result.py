@@ -108,7 +108,8 @@ def parse(document: object) -> Result:
         raise refused("slice_evidence")
     provenance = fields.inner("provenance")
     return Result(
-        research_use_only=fields.text("research_use_only"),
+        research_use_only=fields.text("research_use_only").strip()
+        or _("Research use only. Not a medical device. Not for diagnosis."),
         study=study,
         class_scores=scores,
         predicted_class=predicted,

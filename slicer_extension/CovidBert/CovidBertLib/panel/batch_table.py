@@ -101,9 +101,11 @@ class BatchTable:
         first = mark_row(text_cell(row.name), str(row.number))
         first.setCheckState(qt.Qt.Checked if is_marked else qt.Qt.Unchecked)
         predicted = "" if result is None else result.predicted_class
-        state = text_cell(state_text(row.state), row.message or state_text(row.state))
-        if row.state == FAILED:
+        words = " · ".join(filter(None, (state_text(row.state), row.caution)))
+        state = text_cell(words, row.message or words)
+        if row.state == FAILED or row.caution:
             state.setForeground(qt.QBrush(qt.QColor(ERROR)))
+        if row.state == FAILED:
             first.setToolTip(f"{row.name}: {row.message}")
         return [
             first,
