@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..problems import CovidBertError
 from ..process import Failure, Progress, Task, Tasks
 from ..secrets import TokenStore
 from ..settings import Settings
+from ..workplace import Workplace, new_folder
 from .jobs import Jobs
 from .messages import Messages
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..result import Result
     from .section import Section
 
+# Orders by which a volume, a mask or a study label leaves this computer.
+_SENDING = {"classify", "submit", "study_label_put"}
 # After these the connection is not what it was: the user has to test it again.
 _DISCONNECTING = {"token-missing", "token-refused", "wrong-server", "version-mismatch", "certificate-not-trusted"}
 _VOLUME, _MODEL = "Volume", "Model"
@@ -50,7 +52,9 @@ class Panel:
         self.tokens = TokenStore()
         self.consent = Consent(self.settings)
         self.tasks = Tasks(on_line=self.messages.failure)
-        self.work = Path(tempfile.mkdtemp(prefix="CovidBert-", dir=slicer.app.temporaryPath))
+        self._workplace = Workplace(Path(slicer.app.temporaryPath))
+        #: Private folder for the folders of the orders.
+        self.work = self._workplace.folder
         #: ``order["server"]`` of the connection that was tested, None while there is none.
         self.server: dict[str, Any] | None = None
         #: What the server offers: result of the order ``check``, {} while there is no connection.
@@ -88,7 +92,7 @@ class Panel:
         self.tasks.close()
         for section in self.sections:
             section.cleanup()
-        shutil.rmtree(self.work, ignore_errors=True)
+        self._workplace.remove()
 
     # ----------------------------------------------------------------- state
 
@@ -98,6 +102,10 @@ class Panel:
             self.uploads.clear()
         self.server, self.offer = server, (offer or {}) if server is not None else {}
         self.refresh()
+
+    def is_connected_to(self, url: str) -> bool:
+        """Return whether the server in use is that of an address: what was asked of another is not about it."""
+        return self.server is not None and self.server["url"] == url
 
     def set_volume(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         """Choose a volume, and with it the newest of its results in the scene."""
@@ -131,14 +139,7 @@ class Panel:
 
     def new_folder(self) -> Path:
         """Make a private folder for one order; `start` removes it at the order's end."""
-        try:
-            return Path(tempfile.mkdtemp(dir=self.work))
-        except OSError as error:
-            raise CovidBertError(
-                _("No folder could be made for the task: {reason}.").format(reason=error.strerror or _("unknown")),
-                _("Make space on the disk of {folder}, then try again.").format(folder=self.work.parent),
-                "disk",
-            ) from error
+        return new_folder(self.work)
 
     def start(
         self,
@@ -173,11 +174,18 @@ class Panel:
         Raises
         ------
         CovidBertError
-            If there is no connection or no folder can be made.
+            If there is no connection, no folder can be made, or the user did not agree to what would be sent.
         """
         server = order.get("server", self.server)
         if server is None:
             raise CovidBertError(_("There is no connection to a server."), _("Press Test in the section Server first."))
+        if order["kind"] in _SENDING and not self.consent.given(server["url"]):
+            # Whoever calls has asked; the server may have been changed since.
+            raise CovidBertError(
+                _("Nothing was sent to {host}: you have not agreed to that.").format(host=host_of(server["url"])),
+                _("Press the button again: you are asked first."),
+                "no-consent",
+            )
         folder = Path(order["folder"]) if "folder" in order else self.new_folder()
 
         def fail(failure: Failure) -> None:
@@ -227,7 +235,10 @@ class Panel:
         def agree() -> None:
             self.consent.give(url)
             self.refresh()
-            then()
+            if self.is_connected_to(url):
+                then()
+            else:
+                self.messages.attention(_("The server was changed: nothing was sent."), _("Press the button again."))
 
         self.messages.ask(
             _(
