@@ -70,6 +70,33 @@ def export_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, folder: str | Pat
     }
 
 
+def is_unchanged(volume_node: slicer.vtkMRMLScalarVolumeNode, exported: dict[str, Any]) -> bool:
+    """Return whether a volume still holds what was written of it.
+
+    Parameters
+    ----------
+    volume_node
+        The volume.
+    exported
+        What `export_volume` returned; its file is still there.
+
+    Returns
+    -------
+    False also where the file can no longer be read: what a result is about is then not known.
+    """
+    header = exported["header"]
+    affine = LPS_TO_RAS @ index_to_patient(volume_node)
+    geometry = [affine[:3, :3].T.tolist(), affine[:3, 3].tolist(), list(shape(volume_node))]
+    if geometry != [header["directions"], header["origin"], header["sizes"]]:
+        return False
+    try:
+        sent = np.memmap(exported["raw"], dtype="<i2", mode="r", shape=tuple(header["sizes"][::-1]))
+    except (OSError, ValueError):
+        return False
+    slabs = zip(slicer.util.arrayFromVolume(volume_node), sent)
+    return all(np.array_equal(np.rint(slab) if slab.dtype.kind == "f" else slab, written) for slab, written in slabs)
+
+
 def check_volume(volume_node: slicer.vtkMRMLNode | None) -> None:
     """Refuse what cannot be a chest CT, by what is known without looking at voxels.
 

@@ -6,17 +6,23 @@ patient, and nothing else.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from .result import Result, parse_json
 
 ROLE_ATTRIBUTE = "CovidBert.Role"
 RECORD_ROLE = "result"
 _ORDER_ATTRIBUTE = "CovidBert.Order"
+_VOXELS_ATTRIBUTE = "CovidBert.Voxels"
 _REFERENCE = "CovidBert."
+# Of a volume at most so many voxels along each axis are looked at, which takes milliseconds.
+_SAMPLED_VOXELS = 64
 VOLUME, LUNGS, LESIONS, LOCATION = "volume", "lungs", "lesions", "location"
 PARTS = (LUNGS, LESIONS, LOCATION)
 
@@ -43,6 +49,12 @@ class Shown:
     lesions: slicer.vtkMRMLSegmentationNode | None
     location: slicer.vtkMRMLScalarVolumeNode | None
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the volume holds other voxels than when it was classified."""
+        known = self.record.GetAttribute(_VOXELS_ATTRIBUTE)
+        return known is not None and self.volume is not None and known != _sample_of(self.volume)
+
     def result(self) -> Result:
         """Return the result; ResultError if the record was changed or comes from another version."""
         return parse_json(self.record.GetText() or "")
@@ -66,6 +78,8 @@ def add_record(name: str, result: Result, nodes: Mapping[str, slicer.vtkMRMLNode
     record.SetText(result.to_json())
     record.SetAttribute(ROLE_ATTRIBUTE, RECORD_ROLE)
     record.SetAttribute(_ORDER_ATTRIBUTE, str(1 + max([_order(known) for known in _records()], default=0)))
+    if nodes.get(VOLUME) is not None:
+        record.SetAttribute(_VOXELS_ATTRIBUTE, _sample_of(nodes[VOLUME]))
     for part, node in nodes.items():
         if node is not None:
             record.SetNodeReferenceID(_REFERENCE + part, node.GetID())
@@ -85,6 +99,26 @@ def find_all() -> list[Shown]:
 def shown_of(record: slicer.vtkMRMLTextNode) -> Shown:
     """Return the nodes that a record refers to."""
     return Shown(record, *(record.GetNodeReference(_REFERENCE + part) for part in (VOLUME, *PARTS)))
+
+
+def outdated_words(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[str, str]:
+    """Return what is said of a result whose volume was changed, and what to do."""
+    return (
+        _("{name} was changed after it was classified: the result is of what it was before.").format(
+            name=volume_node.GetName()
+        ),
+        _("Classify it again."),
+    )
+
+
+def _sample_of(volume_node: slicer.vtkMRMLVolumeNode) -> str:
+    """Return size and a checksum of voxels all over a volume, by which another image in it is noticed."""
+    if volume_node.GetImageData() is None:
+        return ""
+    voxels = slicer.util.arrayFromVolume(volume_node)
+    steps = tuple(slice(None, None, max(1, count // _SAMPLED_VOXELS)) for count in voxels.shape)
+    sample = np.ascontiguousarray(voxels[steps])
+    return f"{'x'.join(str(count) for count in voxels.shape)}-{zlib.crc32(sample.tobytes()):08x}"
 
 
 def _records() -> list[slicer.vtkMRMLTextNode]:

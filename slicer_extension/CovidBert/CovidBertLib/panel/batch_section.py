@@ -39,8 +39,7 @@ class Batch(Section):
         self._table: Any = None
         self._queue: list[BatchRow] = []
         self._current: BatchRow | None = None
-        self._count = 0
-        self._numbers = 0
+        self._count, self._numbers, self._url = 0, 0, ""
 
     def setup(self) -> None:
         """Prepare table and buttons."""
@@ -145,7 +144,7 @@ class Batch(Section):
     def _begin(self, chosen: list[BatchRow]) -> None:
         if self.is_running:
             return
-        self._queue, self._count = list(chosen), len(chosen)
+        self._queue, self._count, self._url = list(chosen), len(chosen), self.panel.server["url"]
         for row in chosen:
             row.state, row.message, row.result, row.model = WAITING, "", None, self._model()
             self._table.update(row)
@@ -153,8 +152,10 @@ class Batch(Section):
         self._next()
 
     def _next(self) -> None:
-        """Start the next study; what cannot even be started is noted and left."""
+        """Start the next study; what cannot even be started is noted and left, and all if the server is another."""
         self._current = None
+        if not self.panel.is_connected_to(self._url):
+            self._leave(_("Not tried: the server was changed."))
         while self._queue and self._current is None:
             row = self._queue.pop(0)
             self._current = row
@@ -281,8 +282,7 @@ class Batch(Section):
 
     def _write(self, path: Path) -> None:
         rows = [row for row in self._table.ordered(self.rows) if row.state in (DONE, FAILED)]
-        notice = str(self.panel.offer.get("research_use_only", ""))
-        save_csv(path, to_csv(rows, notice, self.ui.namesBox.isChecked()))
+        save_csv(path, to_csv(rows, str(self.panel.offer.get("research_use_only", "")), self.ui.namesBox.isChecked()))
         self.panel.messages.good(_("The table was written: {path}").format(path=path))
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:

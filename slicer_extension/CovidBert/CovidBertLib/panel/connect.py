@@ -193,7 +193,8 @@ class Connect(Section):
         if self._task is not None:
             self._task.cancel()
             return
-        self._store()
+        # Not every system takes the focus from a field when a button is pressed, by which it would be stored.
+        self._store_address()
         self._store_token()
         entry = self._current()
         server = {

@@ -36,6 +36,7 @@ class Correct(Section):
         self._editor_node: Any = None
         self._task: Task | None = None
         self._outcome = ""
+        self._sent: Any = None
 
     def setup(self) -> None:
         """Prepare editor, table and choices."""
@@ -85,6 +86,7 @@ class Correct(Section):
 
     def refresh(self) -> None:
         """Show what can be done with the result on show."""
+        self.label_form.follow(self.panel.volume)
         corrected = self.corrected
         self._edit(corrected)
         is_idle, is_connected = not self.is_busy, self.panel.server is not None
@@ -115,7 +117,7 @@ class Correct(Section):
             return _("The result has no such mask.")
         if self.mask == LESIONS:
             return _("Lesions can be corrected and compared here; the server takes corrected lungs only.")
-        return self._outcome
+        return self._outcome if self._sent is self.panel.volume else ""
 
     def _author(self, may_write: bool) -> str:
         if self.panel.server is None:
@@ -164,11 +166,11 @@ class Correct(Section):
     # ----------------------------------------------------------------- submit
 
     def _submit(self) -> None:
-        self.panel.may_upload(self._send_mask)
-
-    def _send_mask(self) -> None:
         volume, corrected = self.panel.volume, self.corrected
-        if volume is None or corrected is None or self._task is not None:
+        self.panel.may_upload(lambda: self._send_mask(volume, corrected))
+
+    def _send_mask(self, volume: Any, corrected: Any) -> None:
+        if volume is None or corrected is None or corrected is not self.corrected or self._task is not None:
             return
         folder = self.panel.new_folder()
         try:
@@ -218,7 +220,7 @@ class Correct(Section):
         task = self.panel.start(
             order, done=finished, failed=failed, cancelled=cancelled, progress=self._progress, ended=self._ended
         )
-        self._task, self._outcome = task, ""
+        self._task, self._sent, self._outcome = task, volume, ""
         self.panel.messages.clear()
         self.ui.progressLabel.text = _("Starting …")
         self.ui.progressBar.setRange(0, 0)
@@ -283,8 +285,7 @@ class Correct(Section):
 
     def scene_closed(self) -> None:
         """The editor's node has gone with the scene."""
-        self._editor_node = None
-        self._outcome = ""
+        self._editor_node, self._outcome = None, ""
         self.ui.editor.setMRMLSegmentEditorNode(None)
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:

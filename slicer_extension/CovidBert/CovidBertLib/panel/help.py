@@ -65,14 +65,16 @@ class Help(Section):
     def next_evidence(self) -> None:
         """Let the views show the slice with the next highest score."""
         panel = self.panel
-        if panel.shown is None or panel.shown_result is None or not panel.shown_result.slices:
+        slices = () if panel.shown is None or panel.shown_result is None else panel.shown_result.slices
+        scores = {evidence.index: evidence.score for evidence in slices if evidence.score is not None}
+        if panel.shown is None or not scores:
             self._say_no_result()
             return
         if panel.shown.record is not self._record:
             self._record, self._place = panel.shown.record, -1
-        ranked = sorted(panel.shown_result.slices, key=lambda evidence: -evidence.score)
+        ranked = sorted(scores, key=lambda index: -scores[index])
         self._place = (self._place + 1) % len(ranked)
-        views.jump_to_slice(panel.volume, ranked[self._place].index)
+        views.jump_to_slice(panel.volume, ranked[self._place])
 
     def toggle_overlays(self) -> None:
         """Hide all that lies over the image if any of it is visible, else show all of it."""
@@ -80,7 +82,8 @@ class Help(Section):
         if shown is None:
             self._say_no_result()
             return
-        masks = [node.GetDisplayNode() for node in (shown.lungs, shown.lesions) if node is not None]
+        nodes = [node for node in (shown.lungs, shown.lesions) if node is not None]
+        masks = [node.GetDisplayNode() for node in nodes if node.GetDisplayNode() is not None]
         has_map = shown.location is not None and overlay.overlay_shown(shown.location)
         is_visible = has_map or any(display.GetVisibility() for display in masks)
         for display in masks:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 from .. import scene
-from ..export import export_volume
+from ..export import export_volume, is_unchanged
 from ..i18n import tr as _
 from ..problems import CovidBertError
 from ..process import Failure
@@ -130,6 +130,7 @@ class Jobs:
             raise
         job = Job(volume, volume.GetID(), model)
         upload = self._panel.uploads.get(job.volume_id, {})
+        server = self._panel.server
         order = {
             "kind": "classify",
             "folder": str(folder),
@@ -147,16 +148,24 @@ class Jobs:
                 progress(job)
 
         def finish(answer: dict[str, Any]) -> None:
-            self._end(job, answer)
+            self._end(job, answer, server)
             if job.is_dropped:
                 return
             try:
+                if not is_unchanged(volume, exported):
+                    raise JobError(
+                        _("{name} was changed while it was being classified: its result is not shown.").format(
+                            name=volume.GetName()
+                        ),
+                        _("Classify it again, as it is now."),
+                        "volume-changed",
+                    )
                 self._show(job, answer, shown)
             except CovidBertError as problem:
                 tell(Failure(problem.code, problem.message, problem.hint))
 
         def fail(failure: Failure) -> None:
-            self._end(job, failure.kept)
+            self._end(job, failure.kept, server)
             if not job.is_dropped:
                 tell(failure)
 
@@ -166,7 +175,7 @@ class Jobs:
                 failed(failure)
 
         def stop() -> None:
-            self._end(job, job.task.kept if job.task is not None else {})
+            self._end(job, job.task.kept if job.task is not None else {}, server)
             if cancelled is not None and not job.is_dropped:
                 cancelled()
 
@@ -203,10 +212,14 @@ class Jobs:
                 job.task.cancel()
         return len(jobs)
 
-    def _end(self, job: Job, kept: dict[str, Any]) -> None:
+    def _end(self, job: Job, kept: dict[str, Any], server: dict[str, Any] | None) -> None:
         if job.is_dropped:
             return
         del self._jobs[job.volume_id]
+        if server is None or not self._panel.is_connected_to(server["url"]):
+            # What another server keeps is nothing to the one in use.
+            self._panel.refresh()
+            return
         if kept.get("session_id"):
             self._panel.uploads[job.volume_id] = {name: kept.get(name) for name in ("session_id", "sha256")}
         else:

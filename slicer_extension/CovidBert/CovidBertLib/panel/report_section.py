@@ -9,6 +9,7 @@ from typing import Any
 import ctk
 
 from .. import pictures, report
+from ..stored import outdated_words
 from ..i18n import tr as _
 from .section import Section
 
@@ -44,6 +45,9 @@ class ReportSection(Section):
         result, volume = self.panel.shown_result, self.panel.volume
         if result is None or volume is None:
             return
+        if self.panel.shown is not None and self.panel.shown.is_outdated:
+            # Its views would show another image than the one that was classified.
+            raise report.ReportError(*outdated_words(volume), "volume-changed")
         folder = str(self.ui.folderEdit.currentPath).strip()
         if not folder:
             raise report.ReportError(

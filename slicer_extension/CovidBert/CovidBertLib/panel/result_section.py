@@ -14,6 +14,8 @@ from ..painting import BAR_ROW, SCALE_HEIGHT, paint_bars, paint_probability
 from ..problems import CovidBertError
 from ..result import Result
 from ..scene import Shown
+from ..stored import outdated_words
+from ..visibility import show_only
 from . import colors, measurement_table
 from .events import WidgetEvents
 from .evidence import EvidenceView
@@ -73,7 +75,14 @@ class ResultSection(Section):
             self._observe_parts()
             if result is not None:
                 self.opener.collapsed = False
+                self.enter()
         self.follow_parts()
+
+    def enter(self) -> None:
+        """Another module may have changed the volume meanwhile."""
+        shown = self.panel.shown
+        if shown is not None and shown.is_outdated:
+            self.panel.messages.attention(*outdated_words(self.panel.volume))
 
     def scene_closed(self) -> None:
         """Forget the nodes that are gone."""
@@ -150,7 +159,14 @@ class ResultSection(Section):
 
     def _choose(self, index: int) -> None:
         if not self._is_setting and 0 <= index < len(self._choices):
-            self.panel.set_shown(self._choices[index])
+            chosen, before = self._choices[index], self._node("location")
+            is_overlaid = before is not None and overlay.overlay_shown(before)
+            show_only(chosen)  # card and views are of one result
+            if before is not None:
+                overlay.hide_overlay(before)
+            if is_overlaid and chosen.location is not None and self.panel.volume is not None:
+                overlay.show_overlay(self.panel.volume, chosen.location)
+            self.panel.set_shown(chosen)
 
     # ----------------------------------------------------------------- views
 

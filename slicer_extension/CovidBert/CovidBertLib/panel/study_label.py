@@ -38,6 +38,7 @@ class StudyLabelForm:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
+        self._study: Any = None
         ui.classSelector.addItem(_("No label"), "")
         for study_class in CLASSES:
             ui.classSelector.addItem(class_name(study_class), study_class)
@@ -51,6 +52,12 @@ class StudyLabelForm:
             return None
         certainty = str(self._ui.certaintySelector.currentData)
         return {"study_class": study_class, "certainty": certainty, "comment": self._ui.commentEdit.text.strip()}
+
+    def follow(self, study: Any) -> None:
+        """Forget what was said where the study is another than before: it is never sent with another one."""
+        if study is not self._study:
+            self._study = study
+            self.clear()
 
     def clear(self) -> None:
         """Say nothing about a study, as before another one."""

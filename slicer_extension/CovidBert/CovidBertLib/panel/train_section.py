@@ -73,8 +73,13 @@ class Train(Section):
     def ask(self) -> None:
         """Ask the server for the state of its training."""
         if self.panel.server is not None and self._trainers() and self._asking is None:
+            server = self.panel.server
             self._asking = self.panel.start(
-                {"kind": "train_status"}, done=self._heard, failed=self._failed, ended=self._asked, quiet=True
+                {"kind": "train_status"},
+                done=lambda result: self._heard(result) if self.panel.server is server else None,
+                failed=self._failed,
+                ended=self._asked,
+                quiet=True,
             )
             self.ui.refreshButton.enabled = False
 
@@ -176,26 +181,29 @@ class Train(Section):
         return not self.opener.collapsed and self.opener.isVisible()
 
     def _start(self) -> None:
-        model = str(self.ui.modelSelector.currentData or "")
+        model, server = str(self.ui.modelSelector.currentData or ""), self.panel.server
         self.panel.messages.ask(
             _("Start the training of {model}? It uses the server's labels, and can take hours.").format(model=model),
             _("Start the training"),
             _("Do not start"),
-            self.panel.guarded(lambda: self._change({"kind": "train_start", "model": model, "params": {}})),
+            self.panel.guarded(lambda: self._change({"kind": "train_start", "model": model, "params": {}}, server)),
         )
 
     def _stop(self) -> None:
+        server = self.panel.server
         self.panel.messages.ask(
             _("Stop the training of {model}? What it has learned so far may be lost.").format(
                 model=model_of(self._status)
             ),
             _("Stop the training"),
             _("Let it run"),
-            self.panel.guarded(lambda: self._change({"kind": "train_stop"})),
+            self.panel.guarded(lambda: self._change({"kind": "train_stop"}, server)),
         )
 
-    def _change(self, order: dict[str, Any]) -> None:
-        if self._changing is None:
+    def _change(self, order: dict[str, Any], server: dict[str, Any] | None) -> None:
+        if self.panel.server is not server:
+            self.panel.messages.attention(_("The server was changed: nothing was done."), _("Press the button again."))
+        elif self._changing is None:
             self._changing = self.panel.start(order, done=lambda _result: None, ended=self._changed)
             self.refresh()
 

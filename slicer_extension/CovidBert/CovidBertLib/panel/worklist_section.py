@@ -228,12 +228,15 @@ class Worklist(Section):
 
     def _start(self, order: dict[str, Any], then: Callable[[dict[str, Any]], None]) -> None:
         """Start an order; what follows from its result may start the next one."""
+        server = self.panel.server
 
         def done(result: dict[str, Any]) -> None:
             if self._task is task:
                 self._task = None
                 try:
-                    then(result)
+                    # A study is known by its server's id: that of another one would be taken for it.
+                    if server is not None and self.panel.is_connected_to(server["url"]):
+                        then(result)
                 finally:
                     self.refresh()
 
