@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from .csv_cells import plain
 from .i18n import tr as _
 from .problems import CovidBertError

@@ -6,7 +6,6 @@ import csv
 import io
 from dataclasses import dataclass
 
-
 from .csv_cells import plain
 from .i18n import tr as _
 from .result import Result

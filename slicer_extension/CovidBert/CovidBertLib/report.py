@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-
-from .measurements import to_csv
 from .i18n import tr as _
+from .measurements import to_csv
 from .pdf import write_pdf
 from .pictures import Picture
 from .problems import CovidBertError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 
+from .i18n import tr as _
 from .result import Result, parse_json
 
 ROLE_ATTRIBUTE = "CovidBert.Role"

@@ -10,8 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from slicer.i18n import tr as _
-
+from .i18n import tr as _
 from .problems import CovidBertError
 
 if sys.platform == "win32":

@@ -87,8 +87,7 @@ class Correct(Section):
     def refresh(self) -> None:
         """Show what can be done with the result on show."""
         self.label_form.follow(self.panel.volume)
-        corrected = self.corrected
-        self._edit(corrected)
+        self._edit(corrected := self.corrected)
         is_idle, is_connected = not self.is_busy, self.panel.server is not None
         may_write = "annotator" in self.panel.offer.get("roles", ())
         self.ui.startButton.setVisible(corrected is None)

@@ -9,8 +9,8 @@ from typing import Any
 import ctk
 
 from .. import pictures, report
-from ..stored import outdated_words
 from ..i18n import tr as _
+from ..stored import outdated_words
 from .section import Section
 
 
