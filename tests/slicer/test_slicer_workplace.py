@@ -16,7 +16,8 @@ _LIBRARY = Path(__file__).resolve().parents[2] / "slicer_extension" / "CovidBert
 _OTHER_SLICER = """
 import sys, types
 names = types.ModuleType("slicer"), types.ModuleType("slicer.i18n")
-names[1].tr = str
+names[1].tr = names[1].getContext = str
+names[1].translate = lambda context, text: text
 sys.modules.update({"slicer": names[0], "slicer.i18n": names[1]})
 from pathlib import Path
 from CovidBertLib.workplace import Workplace, new_folder
