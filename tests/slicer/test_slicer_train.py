@@ -11,14 +11,8 @@ from fake_orders import Orders, connect, offer_of, replace_orders
 from panel_tools import dark_theme, find_panel
 
 TRAINERS = {"lungs": {"description": "Trains the lung network", "config": {}}}
-# As MONAI's StatsHandler writes them, with the time and name of the logger in front.
-LINES = [
-    "[2026-11-21 12:00:00,001] [77] [MainThread] [INFO] (ignite:123) - Epoch: 1/4, Iter: 1/2 -- train_loss: 0.9000 ",
-    "[2026-11-21 12:00:01,001] [77] [MainThread] [INFO] (ignite:123) - Epoch: 1/4, Iter: 2/2 -- train_loss: 0.7000 ",
-    "INFO - Epoch[1] Metrics -- val_mean_dice: 0.5000 val_loss: 8.1e-01 ",
-    "INFO - Key metric: val_mean_dice best value: 0.5 at epoch: 1",
-    "an unlike line: 3",
-]
+ADMIN = ["reader", "annotator", "admin"]
+LINES = ["Reading 12 studies", "Epoch[1] Metrics -- dice: 0.5000"]
 
 
 @pytest.fixture
@@ -38,78 +32,101 @@ def train(panel: Any) -> Any:
     return section
 
 
-def status(state: str = "RUNNING", details: list[str] = LINES, **more: Any) -> dict[str, Any]:
-    request = {"model": "lungs", "max_epochs": 4}
+def curve(epochs: int) -> list[dict[str, Any]]:
+    return [
+        {"epoch": epoch, "loss": 0.8 / epoch + 0.05, "validation": {"mean Dice": 0.95 - 0.6 / epoch}}
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def status(state: str = "RUNNING", **more: Any) -> dict[str, Any]:
+    facts = {"stage": "training", "epoch": 2, "epochs": 4, "fraction": 0.5, "seconds_left": 240, "curve": curve(2)}
     times = {"start_ts": "2026-11-21 12:00:00"}
-    return {"status": {"id": "t1", "status": state, "request": request, "details": details, **times, **more}}
+    request = {"model": "lungs"}
+    return {"status": {"id": "t1", "status": state, "request": request, "details": LINES, **times, **facts, **more}}
 
 
-def test_log_is_read_from_overlapping_answers() -> None:
-    from CovidBertLib.training_log import TrainingLog
+def hear(orders: Orders, kind: str, answer: dict[str, Any]) -> None:
+    """Answer the newest order of a kind."""
+    next(order for order in reversed(orders.all) if order.content["kind"] == kind).done(answer)
 
-    log = TrainingLog()
-    log.take(status(details=LINES[:2])["status"])
-    log.take(status(details=LINES[1:])["status"])
-    assert log.series == {
-        "train_loss": {0.5: 0.9, 1.0: 0.7},
-        "val_mean_dice": {1.0: 0.5},
-        "val_loss": {1.0: 0.81},
+
+def test_state_is_read_from_what_a_server_sends() -> None:
+    from CovidBertLib.training_state import TrainingState
+
+    state = TrainingState.read(status(left_out=[{"identifier": "a", "reason": "It is empty."}])["status"])
+    assert state is not None
+    assert state.is_running
+    assert (state.model, state.epoch, state.epochs, state.fraction, state.seconds_left) == ("lungs", 2, 4, 0.5, 240.0)
+    assert state.series == {
+        "loss": {1.0: pytest.approx(0.85), 2.0: pytest.approx(0.45)},
+        "mean Dice": {1.0: pytest.approx(0.35), 2.0: pytest.approx(0.65)},
     }
-    assert log.epochs == 4
-    log.take({"id": "t2", "status": "SUBMITTED"})
-    assert (log.series, log.epochs) == ({}, None)
-    log.take(None)
-    log.take({"id": 3, "details": "no list"})
-    assert log.series == {}
+    assert state.left_out == (("a", "It is empty."),)
+    assert TrainingState.read(None) is None
 
 
-def test_values_that_cannot_be_drawn_are_left_out() -> None:
-    from CovidBertLib.training_log import TrainingLog
+def test_garbage_in_an_answer_is_left_out() -> None:
+    from CovidBertLib.training_state import TrainingState
 
-    log = TrainingLog()
-    lines = [f"Epoch[1] Metrics -- metric_{number}: 1.0" for number in range(50)]
-    log.take(status(details=[*lines, "Epoch[2] Metrics -- metric_0: nan metric_1: 9e999", 5])["status"])  # type: ignore[list-item]
-    assert len(log.series) == 8
-    assert log.series["metric_0"] == log.series["metric_1"] == {1.0: 1.0}
+    state = TrainingState.read(
+        {
+            "status": 3, "request": [], "details": [5, "a"], "epoch": True, "epochs": -1, "fraction": "much",
+            "seconds_left": float("nan"), "result": "v2", "error": None, "left_out": [7],
+            "curve": [{"epoch": 1, "loss": 1e400, "validation": {f"m{number}": 1.0 for number in range(50)}}, 4, {}],
+        }
+    )  # fmt: skip
+    assert state is not None
+    assert (state.status, state.model, state.lines, state.epoch, state.epochs) == ("", "", ("a",), None, None)
+    assert (state.fraction, state.seconds_left, state.outcome, state.left_out) == (None, None, None, (("", ""),))
+    assert len(state.series) == 8
+    assert "loss" not in state.series
 
 
 def test_server_that_does_not_train(panel: Any, train: Any, orders: Any) -> None:
     assert train.ui.stateLabel.text == "To see the server's training, connect to it."
+    assert not train.ui.versionsBox.isVisible()
     connect(panel, offer_of())
     assert "does not train" in train.ui.stateLabel.text
     assert not train.ui.startButton.isVisible()
-    assert "no earlier versions" in train.ui.versionsLabel.text
+    assert train.ui.versionsBox.isVisible()
     train.opener.collapsed = True
     train.opener.collapsed = False
-    assert orders.all == []
+    assert orders.kinds() == ["weights"], "it has versions all the same"
 
 
 def test_annotator_watches_only(panel: Any, train: Any, orders: Any, press: Any) -> None:
     connect(panel, offer_of(trainers=TRAINERS))
     press(train.ui.refreshButton)
-    orders.last.done(status())
+    hear(orders, "train_status", status())
     assert "runs since 2026-11-21 12:00:00" in train.ui.stateLabel.text
     assert "role admin" in train.ui.stateLabel.text
     assert not train.ui.startButton.isEnabled()
     assert not train.ui.stopButton.isEnabled()
     assert train.ui.curveLabel.isVisible()
-    assert train.ui.linesText.plainText.endswith("an unlike line: 3")
+    assert train.ui.progressBar.isVisible()
+    assert train.ui.progressBar.value == 50
+    assert "epoch 2 of 4" in train.ui.progressBar.text
+    assert "about 4 min left" in train.ui.progressBar.text
+    assert train.ui.linesText.plainText.endswith("dice: 0.5000")
 
 
 def test_admin_starts_watches_and_stops(panel: Any, train: Any, orders: Any, press: Any) -> None:
-    connect(panel, offer_of(trainers=TRAINERS, roles=["reader", "annotator", "admin"]))
+    connect(panel, offer_of(trainers=TRAINERS, roles=ADMIN))
     press(train.ui.refreshButton)
-    orders.last.done({"status": None})
+    assert orders.kinds() == ["weights", "train_status"]
+    hear(orders, "train_status", {"status": None})
     assert "Nothing has been trained" in train.ui.stateLabel.text
     press(train.ui.startButton)
     press(panel.ui.noButton)
-    assert orders.kinds() == ["train_status"], "a start is asked about first"
+    assert "train_start" not in orders.kinds(), "a start is asked about first"
+    train.ui.publishBox.checked = False
     press(train.ui.startButton)
     press(panel.ui.yesButton)
     assert orders.last.content["kind"] == "train_start"
-    assert (orders.last.content["model"], orders.last.content["params"]) == ("lungs", {})
+    assert (orders.last.content["model"], orders.last.content["params"]) == ("lungs", {"publish": False})
     assert not train.ui.startButton.isEnabled(), "it is not started twice"
-    orders.last.done(status("SUBMITTED", []))
+    orders.last.done(status("SUBMITTED"))
     assert orders.last.content["kind"] == "train_status"
     orders.last.done(status())
     assert train._timer.isActive()
@@ -123,17 +140,52 @@ def test_admin_starts_watches_and_stops(panel: Any, train: Any, orders: Any, pre
     assert orders.last.content["kind"] == "train_stop"
     orders.last.failed("not-running")
     assert panel.messages.text == "It failed."
-    orders.last.done(status("ERROR", ["out of memory"], end_ts="2026-11-21 13:00:00"))
-    assert "failed, 2026-11-21 13:00:00" in train.ui.stateLabel.text
+    error = {"code": "out-of-memory", "message": "There is too little memory.", "hint": "Free some."}
+    orders.last.done(status("ERROR", error=error, end_ts="2026-11-21 13:00:00"))
+    assert "failed, 2026-11-21 13:00:00. There is too little memory. Free some." in train.ui.stateLabel.text
     assert not train._timer.isActive()
+    assert not train.ui.progressBar.isVisible()
     assert train.ui.startButton.isEnabled()
 
 
-def test_what_else_the_server_says_is_shown(panel: Any, train: Any, orders: Any, press: Any) -> None:
+@pytest.mark.parametrize(
+    ("published", "passed", "words"),
+    [
+        (True, True, "Version v002 passed the gate and is live. Not worse."),
+        (False, True, "Version v002 passed the gate and can be published. Not worse."),
+        (False, False, "Version v002 did not pass the gate and stays a candidate; nothing has changed. Not worse."),
+    ],
+)
+def test_what_became_of_it_is_said(
+    panel: Any, train: Any, orders: Any, press: Any, published: bool, passed: bool, words: str
+) -> None:
     connect(panel, offer_of(trainers=TRAINERS))
     press(train.ui.refreshButton)
-    orders.last.done(status("DONE", gate={"passed": False, "dice": 0.91234}, best_metric=0.5))
-    assert train.ui.factsLabel.text.splitlines() == ["gate passed: False", "gate dice: 0.91234", "best metric: 0.5"]
+    result = {"version": "v002", "published": published, "gate": {"passed": passed, "reason": "Not worse."}}
+    hear(orders, "train_status", status("DONE", result=result, end_ts="2026-11-21 13:00:00"))
+    assert train.ui.stateLabel.text.startswith(f"The training of lungs ended well, 2026-11-21 13:00:00. {words}")
+
+
+def test_end_of_a_training_asks_for_the_versions(panel: Any, train: Any, orders: Any, press: Any) -> None:
+    connect(panel, offer_of(trainers=TRAINERS))
+    press(train.ui.refreshButton)
+    hear(orders, "weights", {"models": []})
+    hear(orders, "train_status", status())
+    assert orders.kinds().count("weights") == 1
+    train._timer.timeout()
+    orders.last.done(status("DONE"))
+    assert orders.kinds().count("weights") == 2
+
+
+def test_studies_that_could_not_be_used_are_named(panel: Any, train: Any, orders: Any, press: Any) -> None:
+    connect(panel, offer_of(trainers=TRAINERS))
+    press(train.ui.refreshButton)
+    left_out = [{"identifier": f"case-{number}", "reason": "Its mask is empty."} for number in range(7)]
+    hear(orders, "train_status", status("DONE", left_out=left_out))
+    lines = train.ui.leftOutLabel.text.splitlines()
+    assert lines[0] == "Labelled studies that could not be used: 7"
+    assert lines[1] == "case-0: Its mask is empty."
+    assert len(lines) == 6
 
 
 def test_nothing_is_asked_when_nobody_looks(
@@ -141,7 +193,8 @@ def test_nothing_is_asked_when_nobody_looks(
 ) -> None:
     connect(panel, offer_of(trainers=TRAINERS))
     press(train.ui.refreshButton)
-    orders.last.done(status())
+    hear(orders, "weights", {"models": []})
+    hear(orders, "train_status", status())
     train.opener.collapsed = True
     assert not train._timer.isActive()
     train.opener.collapsed = False
@@ -158,8 +211,8 @@ def test_nothing_is_asked_when_nobody_looks(
 def test_lost_connection_ends_the_questions(panel: Any, train: Any, orders: Any, press: Any) -> None:
     connect(panel, offer_of(trainers=TRAINERS))
     press(train.ui.refreshButton)
-    orders.last.done(status())
-    train.ask()
+    hear(orders, "train_status", status())
+    train._poll()
     orders.last.failed("unreachable")
     assert not train._timer.isActive()
     assert train.ui.refreshButton.isEnabled()
@@ -168,19 +221,10 @@ def test_lost_connection_ends_the_questions(panel: Any, train: Any, orders: Any,
 def test_pictures(
     application: Any, panel: Any, train: Any, orders: Any, press: Any, screenshot: Any, wait_until: Any, tmp_path: Path
 ) -> None:
-    connect(panel, offer_of(trainers=TRAINERS, roles=["reader", "annotator", "admin"]))
+    connect(panel, offer_of(trainers=TRAINERS, roles=ADMIN))
     press(train.ui.refreshButton)
-    lines = [
-        line
-        for epoch in range(1, 9)
-        for line in (
-            f"Epoch: {epoch}/12, Iter: 1/2 -- train_loss: {0.8 / epoch + 0.05:.4f} ",
-            f"Epoch: {epoch}/12, Iter: 2/2 -- train_loss: {0.75 / epoch + 0.05:.4f} ",
-            f"Epoch[{epoch}] Metrics -- val_mean_dice: {0.95 - 0.6 / epoch:.4f} ",
-        )
-    ]
-    orders.last.done(status(details=lines, best_metric=0.875))
-    train.ui.linesBox.collapsed = False
+    hear(orders, "weights", {"models": []})
+    hear(orders, "train_status", status(curve=curve(8), epoch=8, epochs=12, fraction=0.66))
     assert screenshot(train.opener, tmp_path / "train.png").stat().st_size > 5000
     before = application.palette()
     application.setPalette(dark_theme())

@@ -12,6 +12,7 @@ from .order import Order, OrderError
 from .studies import fetch, list_studies, next_study
 from .submit import read_study_label, save_study_label, submit, versions
 from .training import train_start, train_status, train_stop
+from .weights import list_weights, publish_weights, roll_back_weights
 
 KINDS = {
     "check": OrderKind(check, is_test=True),
@@ -27,6 +28,9 @@ KINDS = {
     "train_status": OrderKind(train_status),
     "train_start": OrderKind(train_start, changes=True),
     "train_stop": OrderKind(train_stop, changes=True),
+    "weights": OrderKind(list_weights),
+    "weights_publish": OrderKind(publish_weights, changes=True),
+    "weights_roll_back": OrderKind(roll_back_weights, changes=True),
 }
 
 __all__ = ["KINDS", "Context", "Order", "OrderKind", "find_kind"]
