@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mask_tools import compared
 from mrml_samples import add_volume, hounsfield, oblique, orientations, result_document, write_nrrd
 
-from CovidBertLib.comparison import SegmentComparison, compare, compare_labels
+from CovidBertLib.comparison import Comparison, SegmentComparison, read_comparison
+from CovidBertLib.orders import surfaces
 from CovidBertLib.problems import SceneError
 from CovidBertLib.result import parse
 from CovidBertLib.scene import show
@@ -38,6 +40,10 @@ CASES = {
     "at the border": labels(ball((29, 0, 0), 6.0), ball((0, 25, 21), 6.0)),
     "far islands": labels(ball((22, 13, 11), 5.0) | ball((28, 2, 20), 1.5), ball((7, 13, 11), 4.0)),
 }
+
+
+def compare_labels(before: np.ndarray, after: np.ndarray, affine: np.ndarray, voxel_ml: float, mask: str) -> Comparison:
+    return read_comparison(surfaces.compare_labels(before, after, affine, lambda: False), mask, voxel_ml)
 
 
 def reference(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float]:
@@ -93,10 +99,10 @@ def test_segmentations_of_the_scene_are_compared(scene: Any, tmp_path: Path) -> 
         show(volume, result, {"lungs": write_nrrd(tmp_path / f"{number}.nrrd", values, affine)}).lungs
         for number, values in enumerate((BEFORE, CASES["grown"]))
     ]
-    found = compare(*nodes, volume)
+    found = read_comparison(compared(*nodes, volume, tmp_path), LUNGS, SPACING.prod() / 1000)
     for segment in found.segments:
         check(segment, segment.kind.label == BEFORE, segment.kind.label == CASES["grown"])
     assert [segment.kind.name for segment in found.segments] == ["right lung", "left lung"]
     scene.RemoveNode(nodes[0])
     with pytest.raises(SceneError):
-        compare(*nodes, volume)
+        compared(*nodes, volume, tmp_path)

@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mask_tools import write_copies
 from mrml_samples import add_volume, hounsfield, oblique, orientations, transform
 
-from CovidBertLib.export import export_volume
+from CovidBertLib.export import VolumeCopy
 from CovidBertLib.geometry import axis_order
 from CovidBertLib.problems import ExportError, SceneError
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def export_volume(volume: Any, folder: Path) -> dict[str, Any]:
+    copy = VolumeCopy(volume, folder)
+    write_copies([copy])
+    return copy.order
 
 
 def read_back(order: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
+from mask_tools import label_array, written_mask
 from mrml_samples import add_volume, hounsfield, oblique, orientations, result_document, transform, write_nrrd
 
 from CovidBertLib.labelmaps import oriented_labelmap
-from CovidBertLib.masks import label_array, write_mask
 from CovidBertLib.problems import MaskError, SceneError
 from CovidBertLib.result import parse
 from CovidBertLib.scene import show
@@ -43,6 +44,10 @@ def shown_lungs(folder: Path, affine: np.ndarray = AFFINE, labels: np.ndarray | 
     labels = two_lungs(affine) if labels is None else labels
     files = {"lungs": write_nrrd(folder / "lungs.nrrd", labels, affine)}
     return show(volume, parse(result_document()), files).lungs, volume
+
+
+def fresh_folder(parent: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=parent))
 
 
 def erase(node: Any, kind: Any, volume: Any, voxel: tuple[int, ...]) -> None:
@@ -80,16 +85,15 @@ def test_an_edit_is_written_voxel_for_voxel(scene: Any, tmp_path: Path, moved: b
         expected[corner] = 0
         erase(node, RIGHT_LUNG_KIND, volume, corner)
 
-        written = write_mask(node, volume, tmp_path / "out.nrrd")
+        written = written_mask(node, volume, fresh_folder(tmp_path))
 
-        values, fields = read_nrrd(written.path)
+        path = Path(written["file"])
+        values, fields = read_nrrd(path)
         assert np.array_equal(values, expected)
-        assert written.counts[RIGHT_LUNG_KIND.identifier] == np.count_nonzero(expected == 1)
-        voxel = abs(np.linalg.det(affine[:3, :3])) / 1000
-        assert written.milliliters[LEFT_LUNG_KIND.identifier] == pytest.approx(np.count_nonzero(expected == 2) * voxel)
+        assert written["counts"] == [np.count_nonzero(expected == label) for label in (1, 2)]
         vectors = [[float(x) for x in part.strip("()").split(",")] for part in fields["space directions"].split(" ")]
         assert np.allclose(np.array(vectors).T, np.diag([-1, -1, 1]) @ affine[:3, :3], atol=1e-12)
-        assert stat.S_IMODE(written.path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
         for old in (node, volume):
             scene.RemoveNode(old)
 
@@ -99,7 +103,7 @@ def test_the_server_reads_it(scene: Any, tmp_path: Path) -> None:
     affine = oblique(orientations()[13])
     node, volume = shown_lungs(tmp_path, affine)
     study = volumes.read(write_nrrd(tmp_path / "study.nrrd", hounsfield(sizes=SIZES), affine, "int16"))
-    mask = volumes.read_mask(write_mask(node, volume, tmp_path / "out.nrrd").path, study)
+    mask = volumes.read_mask(written_mask(node, volume, fresh_folder(tmp_path))["file"], study)
     back = volumes.write_mask(mask, study, tmp_path / "back.nrrd")
     again = show(volume, parse(result_document()), {"lungs": back}).lungs
     assert np.array_equal(label_array(again, volume), two_lungs(affine))
@@ -112,13 +116,12 @@ def test_lesions_have_their_own_labels_and_may_be_empty(scene: Any, tmp_path: Pa
     lesions = show(volume, result, {"lesions": write_nrrd(tmp_path / "a.nrrd", labels, AFFINE)}).lesions
     assert np.array_equal(label_array(lesions, volume, LESIONS), labels)
     none = show(volume, result, {"lesions": write_nrrd(tmp_path / "b.nrrd", 0 * labels, AFFINE)}).lesions
-    written = write_mask(none, volume, tmp_path / "out.nrrd", LESIONS)
-    assert written.counts == {GROUND_GLASS_KIND.identifier: 0, CONSOLIDATION_KIND.identifier: 0}
+    assert written_mask(none, volume, fresh_folder(tmp_path), LESIONS)["counts"] == [0, 0]
 
 
 def test_one_missing_lung_is_allowed(scene: Any, tmp_path: Path) -> None:
     node, volume = shown_lungs(tmp_path, labels=(two_lungs() == 2) * np.uint8(2))
-    assert write_mask(node, volume, tmp_path / "out.nrrd").counts[RIGHT_LUNG_KIND.identifier] == 0
+    assert written_mask(node, volume, fresh_folder(tmp_path))["counts"][0] == 0
 
 
 def test_segments_are_known_by_code_or_name(scene: Any, tmp_path: Path) -> None:
@@ -137,16 +140,17 @@ def test_overlap_is_refused(scene: Any, tmp_path: Path) -> None:
     left[tuple(np.argwhere(two_lungs() == 1)[0])] = 1
     node.GetSegmentation().RemoveSegment(LEFT_LUNG_KIND.identifier)
     add_segment(node, volume, left, "left lung")
+    folder = fresh_folder(tmp_path)
     with pytest.raises(MaskError, match="'left lung' overlaps"):
-        write_mask(node, volume, tmp_path / "out.nrrd")
-    assert not (tmp_path / "out.nrrd").exists()
+        written_mask(node, volume, folder)
+    assert not list(folder.glob("*.nrrd"))
 
 
 def test_swapped_sides_are_refused(scene: Any, tmp_path: Path) -> None:
     swapped = np.choose(two_lungs(), [0, 2, 1]).astype(np.uint8)
     node, volume = shown_lungs(tmp_path, labels=swapped)
     with pytest.raises(MaskError, match="swapped"):
-        write_mask(node, volume, tmp_path / "out.nrrd")
+        written_mask(node, volume, fresh_folder(tmp_path))
 
 
 def test_an_unknown_segment_with_voxels_is_refused(scene: Any, tmp_path: Path) -> None:
@@ -222,8 +226,10 @@ def test_nodes_that_are_gone_are_said(scene: Any, tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_the_edit_stays(scene: Any, tmp_path: Path) -> None:
     node, volume = shown_lungs(tmp_path)
-    with pytest.raises(MaskError) as caught:
-        write_mask(node, volume, "/dev/full")
+    folder = fresh_folder(tmp_path)
+    (folder / "mask-0.raw").symlink_to("/dev/full")
+    with pytest.raises(MaskError, match="No space left") as caught:
+        written_mask(node, volume, folder)
     assert caught.value.code == "disk"
     assert np.array_equal(label_array(node, volume), two_lungs())
 

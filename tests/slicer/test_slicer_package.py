@@ -26,7 +26,7 @@ KINDS = {
     "enabled": bool,
     "tier": int,
 }
-BUNDLED = {"ctk", "numpy", "qt", "slicer", "vtk", "DICOMLib", "SampleData", "CovidBertLib"}
+BUNDLED = {"ctk", "numpy", "qt", "slicer", "vtk", "vtkmodules", "DICOMLib", "SampleData", "CovidBertLib"}
 
 
 def sources() -> list[Path]:

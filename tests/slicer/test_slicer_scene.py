@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from mask_tools import label_array, write_copies
 from mrml_samples import (
     SIZES,
     add_volume,
@@ -21,8 +22,7 @@ from mrml_samples import (
     write_nrrd,
 )
 
-from CovidBertLib.export import export_volume
-from CovidBertLib.masks import label_array, segment_array
+from CovidBertLib.export import VolumeCopy
 from CovidBertLib.overlay import legend_of, show_overlay
 from CovidBertLib.problems import ResultError, SceneError
 from CovidBertLib.result import parse
@@ -103,7 +103,9 @@ def test_masks_written_by_the_server_come_back_exact(scene: Any, tmp_path: Path,
     volumes = pytest.importorskip("covid_bert.volumes", exc_type=ImportError)
     for affine in [*orientations()[::5], *(oblique(straight) for straight in orientations()[::5])]:
         node = add_volume(affine, hounsfield(sizes=(34, 30, 32)))
-        exported = export_volume(node, tmp_path)
+        copy = VolumeCopy(node, tmp_path)
+        write_copies([copy])
+        exported = copy.order
         values = np.fromfile(exported["raw"], "<i2").reshape(exported["header"]["sizes"][::-1])
         study = volumes.read(write_nrrd(tmp_path / "study.nrrd", values, affine, "int16"))
         # On the server: labels on the canonical grid, whose columns run towards the patient's left.
@@ -170,7 +172,7 @@ def test_a_side_without_a_voxel_is_still_a_segment(scene: Any, tmp_path: Path) -
     volume = add_volume(affine, hounsfield())
     lungs = show(volume, parse(result_document()), {"lungs": write_nrrd(tmp_path / "m.nrrd", only_right, affine)}).lungs
     assert list(lungs.GetSegmentation().GetSegmentIDs()) == [kind.identifier for kind in KINDS[LUNGS]]
-    assert not segment_array(lungs, KINDS[LUNGS][1].identifier, volume).any()
+    assert not slicer.util.arrayFromSegmentBinaryLabelmap(lungs, KINDS[LUNGS][1].identifier, volume).any()
 
 
 def test_each_result_makes_new_nodes(shown: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import slicer
 
 from .geometry import LPS_TO_RAS, index_to_patient, shape, slice_axis
 from .i18n import tr as _
+from .pieces import Memory, slabs, write_pieces
 from .problems import ExportError, SceneError
 
 SMALLEST_SLICES = 8
@@ -18,11 +19,11 @@ RAW_FILE = "volume.raw"
 # Of values with fractions: a CT spans more than this, while grey levels from 0 to 1 would be lost by rounding.
 SMALLEST_SPAN = 256.0
 _LIMITS = np.iinfo(np.int16)
-_OWNER_ONLY = 0o600
+_VOXEL_BYTES = 2
 
 
-def export_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, folder: str | Path) -> dict[str, Any]:
-    """Write the voxels of a CT volume for the worker.
+class VolumeCopy:
+    """The voxels of a CT volume at one moment, and the file for the worker that they are written to.
 
     Parameters
     ----------
@@ -31,43 +32,75 @@ def export_volume(volume_node: slicer.vtkMRMLScalarVolumeNode, folder: str | Pat
     folder
         Private folder of the task.
 
-    Returns
-    -------
-    ``raw``: path of the voxels, little-endian int16, i fastest; ``header``: ``type``, ``endian``, ``sizes`` along
-    (i, j, k), ``directions`` of i, j and k from voxel to voxel in mm, and ``origin`` in mm, both in LPS.
-
     Raises
     ------
     SceneError
         If the volume is gone.
     ExportError
-        If it cannot be a CT, or the file cannot be written.
+        If it cannot be a CT, by what is known without looking at voxels.
     """
-    check_volume(volume_node)
-    affine = LPS_TO_RAS @ index_to_patient(volume_node)
-    path = Path(folder) / RAW_FILE
-    try:
-        _write(slicer.util.arrayFromVolume(volume_node), path)
-    except OSError as error:
-        _remove(path)
-        raise ExportError(
-            _("The volume could not be written for sending: {reason}.").format(reason=error.strerror or _("unknown")),
-            _("Make space on the disk of the temporary folder, then try again."),
-            "disk",
-        ) from error
-    except ExportError:
-        _remove(path)
-        raise
-    return {
-        "raw": str(path),
-        "header": {
-            "type": "int16",
-            "endian": "little",
-            "sizes": list(shape(volume_node)),
-            "directions": affine[:3, :3].T.tolist(),
-            "origin": affine[:3, 3].tolist(),
-        },
-    }
+
+    def __init__(self, volume_node: slicer.vtkMRMLScalarVolumeNode, folder: str | Path) -> None:
+        check_volume(volume_node)
+        self._node, self._memory = volume_node, Memory()
+        self._path = Path(folder) / RAW_FILE
+        self._array: np.ndarray | None = None
+        #: Of what was taken: ``raw``: path of the voxels, little-endian int16, i fastest; ``header``: ``type``,
+        #: ``endian``, ``sizes`` along (i, j, k), ``directions`` of i, j and k from voxel to voxel in mm, and ``origin``
+        #: in mm, both in LPS.
+        self.order: dict[str, Any] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in memory that are copied."""
+        return int(slicer.util.arrayFromVolume(self._node).nbytes)
+
+    def reserve(self) -> Iterator[int]:
+        """Take the memory, and yield the bytes of each piece; CovidBertError where it does not suffice."""
+        check_volume(self._node)
+        return self._memory.reserve([self.size_bytes])
+
+    def take(self) -> None:
+        """Copy the volume as it is now; errors are those of the class."""
+        check_volume(self._node)
+        affine = LPS_TO_RAS @ index_to_patient(self._node)
+        self._array = self._memory.copy(slicer.util.arrayFromVolume(self._node))
+        self._memory = Memory()
+        self.order = {
+            "raw": str(self._path),
+            "header": {
+                "type": "int16",
+                "endian": "little",
+                "sizes": list(shape(self._node)),
+                "directions": affine[:3, :3].T.tolist(),
+                "origin": affine[:3, 3].tolist(),
+            },
+        }
+
+    def write(self) -> Iterator[int]:
+        """Write the file, let the copy go, and yield the bytes of memory that each piece was made of.
+
+        Raises
+        ------
+        ExportError
+            If the values cannot be those of a CT, or the file cannot be written.
+        """
+        array, self._array = self._array, None
+        try:
+            for size in write_pieces(_whole_numbers(array), self._path):
+                yield size * array.itemsize // _VOXEL_BYTES
+        except OSError as error:
+            _remove(self._path)
+            raise ExportError(
+                _("The volume could not be written for sending: {reason}.").format(
+                    reason=error.strerror or _("unknown")
+                ),
+                _("Make space on the disk of the temporary folder, then try again."),
+                "disk",
+            ) from error
+        except ExportError:
+            _remove(self._path)
+            raise
 
 
 def is_unchanged(volume_node: slicer.vtkMRMLScalarVolumeNode, exported: dict[str, Any]) -> bool:
@@ -78,7 +111,7 @@ def is_unchanged(volume_node: slicer.vtkMRMLScalarVolumeNode, exported: dict[str
     volume_node
         The volume.
     exported
-        What `export_volume` returned; its file is still there.
+        `VolumeCopy.order` of then; its file is still there.
 
     Returns
     -------
@@ -134,29 +167,32 @@ def check_volume(volume_node: slicer.vtkMRMLNode | None) -> None:
         )
 
 
-def _write(array: np.ndarray, path: Path) -> None:
-    """Write an array slab by slab, so that no second volume lies in memory."""
+def _whole_numbers(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array as int16 in pieces; ExportError once a value shows that it is no CT."""
+    if array.dtype == np.int16:
+        # Each of its values can be one of a CT: it is not even looked at.
+        yield from (slab.astype("<i2", copy=False) for slab in slabs(array))
+        return
     lowest, highest, fractions = np.inf, -np.inf, False
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, _OWNER_ONLY), "wb") as file:
-        for slab in array:
-            values = slab
-            if slab.dtype.kind == "f":
-                if not np.all(np.isfinite(slab)):
-                    raise ExportError(
-                        _("The volume holds values that are not numbers."),
-                        _("Replace them by -1024 HU, for example with Simple Filters, or load the study again."),
-                    )
-                values = np.rint(slab)
-                fractions = fractions or not np.array_equal(values, slab)
-            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
-            if lowest < _LIMITS.min or highest > _LIMITS.max:
+    for slab in slabs(array):
+        values = slab
+        if slab.dtype.kind == "f":
+            if not np.all(np.isfinite(slab)):
                 raise ExportError(
-                    _("The volume holds values beyond those of a CT: {lowest:g} to {highest:g}.").format(
-                        lowest=lowest, highest=highest
-                    ),
-                    _("Choose the CT volume in Hounsfield units."),
+                    _("The volume holds values that are not numbers."),
+                    _("Replace them by -1024 HU, for example with Simple Filters, or load the study again."),
                 )
-            file.write(np.ascontiguousarray(values, dtype="<i2").tobytes())
+            values = np.rint(slab)
+            fractions = fractions or not np.array_equal(values, slab)
+        lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
+        if lowest < _LIMITS.min or highest > _LIMITS.max:
+            raise ExportError(
+                _("The volume holds values beyond those of a CT: {lowest:g} to {highest:g}.").format(
+                    lowest=lowest, highest=highest
+                ),
+                _("Choose the CT volume in Hounsfield units."),
+            )
+        yield values.astype("<i2")
     if fractions and highest - lowest < SMALLEST_SPAN:
         raise ExportError(
             _("The volume holds values from {lowest:g} to {highest:g} with fractions: not Hounsfield units.").format(

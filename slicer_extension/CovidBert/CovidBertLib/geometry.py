@@ -44,16 +44,6 @@ def shape(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[int, int, int]:
     return tuple(image.GetDimensions()) if image is not None else (0, 0, 0)
 
 
-def occupied_box(labels: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box around the voxels (k, j, i) that are not 0; of no size where all are."""
-    plane = labels.any(axis=0)
-    box = []
-    for line in (labels.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)):
-        occupied = np.flatnonzero(line)
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else slice(0, 0))
-    return tuple(box)
-
-
 def axis_order(affine: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Say which patient axis each index axis follows.
 

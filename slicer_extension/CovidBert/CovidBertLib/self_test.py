@@ -124,6 +124,8 @@ def _correct(test: Any, panel: Any, volume: Any) -> None:
     inside[slices[len(slices) // 2]] = 0
     slicer.util.updateSegmentBinaryLabelmapFromArray(inside, corrected, _RIGHT_LUNG, volume)
     section.ui.compareButton.click()
+    _wait(test, lambda: not section.is_busy, "the masks are compared")
+    test.assertFalse(section.ui.comparisonTable.isHidden(), panel.messages.text)
     dice = [float(section.ui.comparisonTable.item(row, 1).text()) for row in range(2)]
     test.assertLess(dice[0], 1.0)
     test.assertGreater(dice[0], 0.5)

@@ -56,8 +56,8 @@ class Progress:
     Parameters
     ----------
     stage
-        ``connecting``, ``reading``, ``compressing``, ``uploading``, ``waiting``, ``downloading``, ``saving``, or what
-        the server calls its own stages.
+        ``copying``, ``checking``, ``comparing``, ``connecting``, ``reading``, ``compressing``, ``uploading``,
+        ``waiting``, ``downloading``, ``saving``, or what the server calls its own stages.
     fraction
         How much of the stage is done, in [0, 1], or None.
     place
@@ -121,12 +121,21 @@ class Task:
         """Whether none of ``done``, ``failed`` and ``cancelled`` was called yet."""
         return self._is_running
 
-    def cancel(self) -> None:
-        """Cancel the order; ``cancelled`` is called within seconds, unless the order ends before."""
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Cancel the order; ``cancelled`` is called within seconds, unless the order ends before.
+
+        Parameters
+        ----------
+        at_once
+            Whether the process is ended just so: no server has to be told.
+        """
         if not self._is_running:
             return
         if not self._has_started:
             self._end("cancelled")
+            return
+        if at_once:
+            self._force()
             return
         self._process.write(b'{"cancel": true}\n')
         qt.QTimer.singleShot(_FORCE_MILLISECONDS, self._force)

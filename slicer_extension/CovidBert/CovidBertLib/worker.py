@@ -1,9 +1,10 @@
 """The process beside Slicer that speaks with the server: one order in, events out.
 
-Run by path, with any Python from 3.9 on and nothing but the standard library. The order is one line of JSON on the
-standard input. ``{"cancel": true}`` as a further line cancels it. So does the end of the input, or a signal to end,
-which mean that nobody waits any more. Events are lines of JSON on the standard output, where nothing else is ever
-written: any number of ``progress``, then exactly one of ``done``, ``failed`` and ``cancelled``.
+Run by path, with any Python from 3.9 on and nothing but the standard library; the orders that work on masks alone take
+NumPy and VTK from Slicer's Python. The order is one line of JSON on the standard input. ``{"cancel": true}`` as a
+further line cancels it. So does the end of the input, or a signal to end, which mean that nobody waits any more. Events
+are lines of JSON on the standard output, where nothing else is ever written: any number of ``progress``, then exactly
+one of ``done``, ``failed`` and ``cancelled``.
 
 After a cancellation the process may live on for a while without a further event: it still has to tell the server.
 It removes its own compressed copies of volumes; the order's folder, with the results and all that a process that was

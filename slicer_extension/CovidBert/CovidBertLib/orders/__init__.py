@@ -1,6 +1,7 @@
 """What the worker can be told to do; each kind of order is described where it is carried out.
 
-Everything here needs nothing but the standard library and the client beside it, and works from Python 3.9 on.
+Everything here works from Python 3.9 on, and needs nothing but the standard library and the client beside it; only the
+orders ``mask`` and ``compare`` load NumPy and VTK, which Slicer's Python has.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from .check import check
 from .classify import classify, close_session
 from .context import Context, OrderKind
+from .masks import compare, make_mask
 from .order import Order, OrderError
 from .studies import fetch, list_studies, next_study
 from .submit import read_study_label, save_study_label, submit, versions
@@ -24,6 +26,8 @@ KINDS = {
     "submit": OrderKind(submit, changes=True),
     "study_label_get": OrderKind(read_study_label),
     "study_label_put": OrderKind(save_study_label, changes=True),
+    "mask": OrderKind(make_mask, is_local=True),
+    "compare": OrderKind(compare, is_local=True),
     "versions": OrderKind(versions),
     "train_status": OrderKind(train_status),
     "train_start": OrderKind(train_start, changes=True),

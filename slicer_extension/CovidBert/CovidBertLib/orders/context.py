@@ -26,11 +26,14 @@ class OrderKind:
         Whether it changes what others see on the server. Such an order, once cancelled, still tells what became of it.
     is_test
         Whether it is tried once only, since somebody waits to hear what is wrong.
+    is_local
+        Whether it needs no server.
     """
 
     run: Callable[[Order, Context], dict[str, Any]]
     changes: bool = False
     is_test: bool = False
+    is_local: bool = False
 
 
 class Context:
@@ -39,7 +42,7 @@ class Context:
     Parameters
     ----------
     order
-        Names server and folder.
+        Names server, unless it needs none, and folder.
     kind
         Of the order.
     cancelled
@@ -57,7 +60,8 @@ class Context:
         self._order = order
         self.cancelled = cancelled
         self.progress = progress
-        self.client = self._client(None, _QUICK if kind.is_test else None)
+        if not kind.is_local:
+            self.client = self._client(None, _QUICK if kind.is_test else None)
         #: What the next order can go on with, also after a failure: a session, or a study that was added.
         self.kept: dict[str, Any] = {}
         self._own_files: list[Path] = []

@@ -69,6 +69,14 @@ class Order:
         """Return a field that is an object, or None where it is missing or null."""
         return None if self._content.get(name) is None else self.object(name)
 
+    def objects(self, name: str) -> list[Order]:
+        """Return a field that is a list of objects."""
+        return [Order({name: value}).object(name) for value in self._get(name, list)]
+
+    def optional_whole(self, name: str) -> int | None:
+        """Return a field that holds a whole number, or None where it is missing or null."""
+        return None if self._content.get(name) is None else int(self._get(name, int))
+
     def mapping(self, name: str) -> dict[str, Any]:
         """Return a field that is an object of any content, empty where it is missing or null."""
         return {} if self._content.get(name) is None else dict(self._get(name, dict))

@@ -89,6 +89,7 @@ class Panel:
     def cleanup(self) -> None:
         """The module goes: end tasks, let nodes go, remove files."""
         self._is_closed = True
+        self.jobs.drop()
         self.tasks.close()
         for section in self.sections:
             section.cleanup()

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import slicer
 
 from .. import correction
-from ..comparison import compare
-from ..export import export_volume
 from ..i18n import tr as _
-from ..masks import write_mask
-from ..problems import CovidBertError
-from ..process import Failure, Progress, Task
+from ..process import Progress
 from ..segments import LESIONS, LUNGS
-from .comparison_table import ComparisonTable
+from .comparing import Comparing
 from .section import Section
 from .stages import progress_text
 from .study_label import StudyLabelForm
-
-_MASK_FILE = "label.corrected.nrrd"
+from .submission import Submission
 
 
 class Correct(Section):
@@ -32,18 +26,17 @@ class Correct(Section):
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self.label_form: Any = None
-        self._comparison: Any = None
+        self._comparing: Any = None
+        self._submission: Any = None
         self._editor_node: Any = None
-        self._task: Task | None = None
-        self._outcome = ""
-        self._sent: Any = None
 
     def setup(self) -> None:
         """Prepare editor, table and choices."""
         for text, mask in ((_("Lungs"), LUNGS), (_("Lesions"), LESIONS)):
             self.ui.maskSelector.addItem(text, mask)
         self.label_form = StudyLabelForm(self.ui)
-        self._comparison = ComparisonTable(self.ui.comparisonTable, self.ui.comparisonLabel)
+        self._comparing = Comparing(self.panel, self.ui.comparisonTable, self.ui.comparisonLabel, self._show_progress)
+        self._submission = Submission(self.panel, self._show_progress)
         self.ui.editor.setMaximumNumberOfUndoStates(10)
         self.ui.editor.setSegmentationNodeSelectorVisible(False)
         self.ui.editor.setSourceVolumeNodeSelectorVisible(False)
@@ -81,8 +74,8 @@ class Correct(Section):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being submitted."""
-        return self._task is not None
+        """Whether something is being compared or submitted."""
+        return self._submission.is_running or self._comparing.is_running
 
     def refresh(self) -> None:
         """Show what can be done with the result on show."""
@@ -94,9 +87,10 @@ class Correct(Section):
         self.ui.startButton.enabled = self.automatic is not None
         self.ui.maskSelector.enabled = is_idle
         self.ui.editor.setVisible(corrected is not None)
-        self.ui.editor.enabled = is_idle
+        self.ui.editor.enabled = not self._submission.is_running
         self.ui.compareButton.setVisible(corrected is not None)
-        self.ui.labelBox.enabled = is_idle
+        self.ui.compareButton.enabled = is_idle
+        self.ui.labelBox.enabled = not self._submission.is_running
         ready = is_idle and is_connected and may_write
         self.ui.submitButton.enabled = ready and corrected is not None and self.mask == LUNGS
         self.ui.labelButton.enabled = ready and self.image is not None and self.label_form.label() is not None
@@ -116,7 +110,7 @@ class Correct(Section):
             return _("The result has no such mask.")
         if self.mask == LESIONS:
             return _("Lesions can be corrected and compared here; the server takes corrected lungs only.")
-        return self._outcome if self._sent is self.panel.volume else ""
+        return str(self._submission.outcome(self.panel.volume))
 
     def _author(self, may_write: bool) -> str:
         if self.panel.server is None:
@@ -130,7 +124,7 @@ class Correct(Section):
         if self.automatic is None or self.panel.volume is None:
             return
         correction.start_correction(self.automatic, self.panel.volume)
-        self._outcome = ""
+        self._submission.forget_outcome()
         self.refresh()
 
     def _edit(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
@@ -139,7 +133,7 @@ class Correct(Section):
             if self._editor_node is not None:
                 self.ui.editor.setSegmentationNode(None)
                 self.ui.editor.setSourceVolumeNode(None)
-            self._comparison.forget()
+            self._comparing.forget()
             return
         if self._editor_node is None or self._editor_node.GetScene() is None:
             # An editor node of its own: what is chosen in the module Segment Editor stays as it is.
@@ -153,14 +147,15 @@ class Correct(Section):
         if self.ui.editor.segmentationNode() is not segmentation:
             self.ui.editor.setSegmentationNode(segmentation)
             self.ui.editor.setSourceVolumeNode(self.panel.volume)
-            self._comparison.forget()
+            self._comparing.forget()
 
     def _mask_chosen(self, _index: int) -> None:
-        self._comparison.forget()
+        self._comparing.forget()
         self.refresh()
 
     def _compare(self) -> None:
-        self._comparison.show(compare(self.automatic, self.corrected, self.panel.volume, self.mask))
+        if self.corrected is not None and not self.is_busy:
+            self._comparing.start(self.automatic, self.corrected, self.panel.volume, self.mask)
 
     # ----------------------------------------------------------------- submit
 
@@ -169,103 +164,39 @@ class Correct(Section):
         self.panel.may_upload(lambda: self._send_mask(volume, corrected))
 
     def _send_mask(self, volume: Any, corrected: Any) -> None:
-        if volume is None or corrected is None or corrected is not self.corrected or self._task is not None:
-            return
-        folder = self.panel.new_folder()
-        try:
-            mask = write_mask(corrected, volume, folder / _MASK_FILE, LUNGS)
-            image = self.image
-            order = {
-                "kind": "submit",
-                "folder": str(folder),
-                "image": image,
-                "volume": export_volume(volume, folder) if image is None else None,
-                "mask": str(mask.path),
-                "tag": "final",
-                "study_label": self.label_form.label(),
-            }
-            self._begin(order, self._mask_saved, volume)
-        except CovidBertError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        if volume is not None and corrected is not None and corrected is self.corrected and not self.is_busy:
+            self._submission.send_mask(corrected, volume, self.image, self.label_form.label())
 
     def _submit_label(self) -> None:
         self.panel.may_upload(self._send_label)
 
     def _send_label(self) -> None:
         image, label = self.image, self.label_form.label()
-        if image is not None and label is not None and self._task is None:
-            order = {"kind": "study_label_put", "image": image, "study_label": label}
-            self._begin(order, self._label_saved, self.panel.volume)
+        if image is not None and label is not None and not self.is_busy:
+            self._submission.send_label(self.panel.volume, image, label)
 
-    def _begin(self, order: dict[str, Any], done: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        url = self.panel.server["url"]
-
-        def failed(failure: Failure) -> None:
-            self._keep(failure.kept, volume, url)
-            if order["kind"] == "submit":
-                self._outcome = _("Not submitted. Your correction is unchanged in the scene.")
-                if "version" in failure.kept:
-                    self._outcome = _("The mask was saved on the server, the study label was not.")
-
-        def finished(result: dict[str, Any]) -> None:
-            self._keep(result, volume, url)
-            done(result)
-
-        def cancelled() -> None:
-            self._outcome = _("Cancelled. Your correction is unchanged in the scene.")
-            self._keep({} if task is None else task.kept, volume, url)
-
-        task = self.panel.start(
-            order, done=finished, failed=failed, cancelled=cancelled, progress=self._progress, ended=self._ended
-        )
-        self._task, self._sent, self._outcome = task, volume, ""
-        self.panel.messages.clear()
-        self.ui.progressLabel.text = _("Starting …")
-        self.ui.progressBar.setRange(0, 0)
-        self.refresh()
-
-    def _keep(self, facts: dict[str, Any], volume: slicer.vtkMRMLScalarVolumeNode, url: str) -> None:
-        """Note under which id the server knows the volume now: it is not added a second time."""
-        image = facts.get("image")
-        if isinstance(image, str) and image and volume.GetScene() is not None:
-            correction.remember_image(volume, url, image)
-
-    def _mask_saved(self, result: dict[str, Any]) -> None:
-        version, author = result.get("version"), result.get("author") or self.panel.offer.get("user", "")
-        if version is None:
-            self._outcome = _("Submitted; the server saved it and then did not say as which version.")
+    def _show_progress(self, progress: Progress | None) -> None:
+        """Show how far it is; None as it begins or ends."""
+        fraction = None
+        if progress is not None:
+            self.ui.progressLabel.text, fraction = progress_text(progress), progress.fraction
+        elif self._comparing.is_running:
+            self.ui.progressLabel.text = _("Comparing …")
         else:
-            self._outcome = _("Submitted as version {version} by {author}.").format(version=version, author=author)
-        self.panel.messages.good(self._outcome)
-        self._tell_worklist()
-
-    def _label_saved(self, result: dict[str, Any]) -> None:
-        self._outcome = _("Study label saved as version {version} by {author}.").format(
-            version=result.get("version"), author=result.get("author") or self.panel.offer.get("user", "")
-        )
-        self.panel.messages.good(self._outcome)
-        self._tell_worklist()
-
-    def _tell_worklist(self) -> None:
-        worklist: Any = self.panel.section("Worklist")
-        worklist.update()
-
-    def _progress(self, progress: Progress) -> None:
-        self.ui.progressLabel.text = progress_text(progress)
-        self.ui.progressBar.setRange(0, 0 if progress.fraction is None else 100)
-        if progress.fraction is not None:
-            self.ui.progressBar.setValue(round(100 * progress.fraction))
+            self.ui.progressLabel.text = _("Starting …") if self.is_busy else ""
+        self.ui.progressBar.setRange(0, 0 if fraction is None else 100)
+        if fraction is not None:
+            self.ui.progressBar.setValue(round(100 * fraction))
+        if progress is None:
+            self.refresh()
 
     def _cancel(self) -> None:
-        if self._task is not None:
+        if self._submission.is_running:
             self.ui.progressLabel.text = _("Cancelling; what has arrived is not taken back …")
-            self._task.cancel()
-
-    def _ended(self) -> None:
-        self._task = None
-        self.ui.progressLabel.text = ""
-        self.refresh()
+            self._submission.cancel()
+        elif self._comparing.is_running:
+            self.ui.progressLabel.text = _("Cancelling")
+            self._comparing.cancel()
 
     # ------------------------------------------------------------------ scene
 
@@ -283,8 +214,10 @@ class Correct(Section):
         self.ui.editor.removeViewObservations()
 
     def scene_closed(self) -> None:
-        """The editor's node has gone with the scene."""
-        self._editor_node, self._outcome = None, ""
+        """The editor's node has gone with the scene, and what was being copied of it."""
+        self._submission.cancel()
+        self._editor_node = None
+        self._submission.forget_outcome()
         self.ui.editor.setMRMLSegmentEditorNode(None)
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
@@ -294,6 +227,8 @@ class Correct(Section):
 
     def cleanup(self) -> None:
         """Let the editor's node and the views go."""
+        self._comparing.close()
+        self._submission.close()
         self.ui.editor.uninstallKeyboardShortcuts()
         self.ui.editor.removeViewObservations()
         self.ui.editor.setMRMLSegmentEditorNode(None)

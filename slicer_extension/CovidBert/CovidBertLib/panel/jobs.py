@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 from .. import scene
-from ..export import export_volume, is_unchanged
+from ..export import VolumeCopy, is_unchanged
 from ..i18n import tr as _
 from ..problems import CovidBertError
 from ..process import Failure
 from ..result import parse
+from .preparing import Preparation, server_changed
 
 if TYPE_CHECKING:
     from ..process import Progress, Task
@@ -42,7 +43,7 @@ class Job:
     model
         Name of the model.
     task
-        The order on its way.
+        The copy or the order on its way.
     progress
         What was heard last, None at the start.
     is_cancelling
@@ -54,7 +55,7 @@ class Job:
     volume: Any
     volume_id: str
     model: str
-    task: Task | None = None
+    task: Preparation | Task | None = None
     progress: Progress | None = None
     is_cancelling: bool = False
     is_dropped: bool = False
@@ -115,7 +116,7 @@ class Jobs:
         Raises
         ------
         CovidBertError
-            If the volume cannot be classified, is being classified, or the disk is full.
+            If the volume cannot be classified, by what is known without looking at voxels, or is being classified.
         """
         if self.running(volume) is not None:
             raise JobError(
@@ -124,23 +125,13 @@ class Jobs:
             )
         folder = self._panel.new_folder()
         try:
-            exported = export_volume(volume, folder)
+            copy = VolumeCopy(volume, folder)
         except CovidBertError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         job = Job(volume, volume.GetID(), model)
-        upload = self._panel.uploads.get(job.volume_id, {})
         server = self._panel.server
-        order = {
-            "kind": "classify",
-            "folder": str(folder),
-            "volume": exported,
-            "model": model,
-            "params": {},
-            "wants": list(_WANTS),
-            "session_id": upload.get("session_id"),
-            "sha256": upload.get("sha256"),
-        }
+        upload = self._panel.uploads.get(job.volume_id, {})
 
         def note(heard: Progress) -> None:
             job.progress = heard
@@ -152,7 +143,7 @@ class Jobs:
             if job.is_dropped:
                 return
             try:
-                if not is_unchanged(volume, exported):
+                if not is_unchanged(volume, copy.order):
                     raise JobError(
                         _("{name} was changed while it was being classified: its result is not shown.").format(
                             name=volume.GetName()
@@ -179,13 +170,31 @@ class Jobs:
             if cancelled is not None and not job.is_dropped:
                 cancelled()
 
+        def send(_nothing: dict[str, Any]) -> None:
+            order = {
+                "kind": "classify",
+                "folder": str(folder),
+                "volume": copy.order,
+                "model": model,
+                "params": {},
+                "wants": list(_WANTS),
+                "session_id": upload.get("session_id"),
+                "sha256": upload.get("sha256"),
+            }
+            try:
+                if server is None or not self._panel.is_connected_to(server["url"]):
+                    raise server_changed()
+                job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
+            except CovidBertError as problem:
+                shutil.rmtree(folder, ignore_errors=True)
+                fail(Failure(problem.code, problem.message, problem.hint, kept=upload))
+
         self._jobs[job.volume_id] = job
-        try:
-            job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
-        except CovidBertError:
-            del self._jobs[job.volume_id]
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        preparation = Preparation(
+            self._panel, folder, [copy], None, done=send, failed=fail, cancelled=stop, progress=note, kept=upload
+        )
+        job.task = preparation
+        preparation.start()
         self._panel.refresh()
         return job
 

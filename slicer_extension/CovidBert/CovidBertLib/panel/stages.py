@@ -16,6 +16,9 @@ def stage_text(stage: str) -> str:
     """Return the words for a stage; those that the server alone knows as they are."""
     words = {
         "connecting": _("Connecting"),
+        "copying": _("Copying"),
+        "checking": _("Checking the mask"),
+        "comparing": _("Comparing"),
         "reading": _("Reading the volume"),
         "compressing": _("Compressing the volume"),
         "uploading": _("Uploading the volume"),
