@@ -11,6 +11,8 @@ import slicer
 from mrml_samples import (
     SIZES,
     add_volume,
+    document_for,
+    fitted,
     hounsfield,
     oblique,
     orientations,
@@ -53,7 +55,7 @@ def add_map(folder: Path) -> Any:
     affine = orientations()[0]
     values = np.random.default_rng(1).integers(0, 256, SIZES[::-1]).astype(np.uint8)
     volume = add_volume(affine, hounsfield())
-    return show(volume, parse(result_document()), {"location": write_nrrd(folder / "map.nrrd", values, affine)})
+    return show(volume, parse(document_for(volume)), {"location": write_nrrd(folder / "map.nrrd", values, affine)})
 
 
 def composites() -> list[Any]:
@@ -125,7 +127,7 @@ def test_the_legend_leaves_the_middle_of_a_view_free(scene: Any, render_slice: A
 
 
 def test_a_map_of_scores_has_another_title(scene: Any, tmp_path: Path) -> None:
-    document = result_document()
+    document = fitted(result_document(), 9)
     document["location_map"]["method"] = "Grad-CAM of the last feature map"
     affine = orientations()[0]
     path = write_nrrd(tmp_path / "m.nrrd", np.zeros(SIZES[::-1], np.uint8), affine)
@@ -177,7 +179,8 @@ def test_colours_of_an_older_scene_are_not_taken(scene: Any, tmp_path: Path) -> 
     older.SetAttribute("CovidBert.LocationColours", "1")
     affine = orientations()[0]
     path = write_nrrd(tmp_path / "m.nrrd", np.zeros(SIZES[::-1], np.uint8), affine)
-    nodes = show(add_volume(affine, hounsfield()), parse(result_document()), {"location": path})
+    volume = add_volume(affine, hounsfield())
+    nodes = show(volume, parse(document_for(volume)), {"location": path})
     assert nodes.location.GetDisplayNode().GetColorNode() is not older
 
 
@@ -190,7 +193,7 @@ def _colour(table: Any, index: int) -> tuple[float, ...]:
 def test_maps_of_a_scene_share_their_colours(scene: Any, shown: Any, tmp_path: Path) -> None:
     affine = orientations()[0]
     path = write_nrrd(tmp_path / "m.nrrd", np.zeros(SIZES[::-1], np.uint8), affine)
-    again = show(shown.volume, parse(result_document()), {"location": path})
+    again = show(shown.volume, parse(document_for(shown.volume)), {"location": path})
     first, second = (nodes.location.GetDisplayNode().GetColorNode() for nodes in (shown, again))
     assert first is second
 

@@ -234,11 +234,12 @@ def test_token_stays_behind_whichever_field_is_left_first(panel, connect, test, 
     with scripted_server.running() as other:
         other.script = good_script()
         connect.ui.addressEdit.text = other.url
-        signals = {
-            "caFileEdit": lambda: setattr(connect.ui.caFileEdit, "currentPath", "/other.pem"),
-            "insecureCheckBox": connect.ui.insecureCheckBox.click,
-        }
-        signals.get(field, lambda: getattr(connect.ui, field).editingFinished.emit())()
+        if field == "caFileEdit":
+            connect.ui.caFileEdit.currentPath = "/other.pem"
+        elif field == "insecureCheckBox":
+            connect.ui.insecureCheckBox.click()
+        else:
+            getattr(connect.ui, field).editingFinished.emit()
         assert connect.ui.tokenEdit.text == ""
         assert panel.tokens.token(other.url) == ""
         assert panel.tokens.token(server.url) == TOKEN, "that of the first is kept for it"

@@ -83,8 +83,10 @@ class BatchRow:
         """What must be said with every number of the row, "" for nothing."""
         if self.result is None:
             return ""
-        if self.result.weights_state != "trained":
-            return {"untrained": _("UNTRAINED"), "demonstration": _("DEMONSTRATION")}[self.result.weights_state]
+        if self.result.is_untrained:
+            return _("UNTRAINED")
+        if self.result.weights_state == "demonstration":
+            return _("DEMONSTRATION")
         distance = self.result.out_of_distribution
         return _("UNLIKE THE TRAINING") if distance is not None and distance > 1.0 else ""
 
