@@ -6,7 +6,7 @@ Everything here needs nothing but the standard library and the client beside it,
 from __future__ import annotations
 
 from .check import check
-from .classify import classify, close_session
+from .classify import classify, close_sessions
 from .context import Context, OrderKind
 from .order import Order, OrderError
 from .studies import fetch, list_studies, next_study
@@ -16,7 +16,7 @@ from .training import train_start, train_status, train_stop
 KINDS = {
     "check": OrderKind(check, is_test=True),
     "classify": OrderKind(classify),
-    "close_session": OrderKind(close_session),
+    "close_sessions": OrderKind(close_sessions),
     "studies": OrderKind(list_studies),
     "next": OrderKind(next_study),
     "fetch": OrderKind(fetch),

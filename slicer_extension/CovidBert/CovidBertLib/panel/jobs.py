@@ -19,6 +19,7 @@ from ..result import parse
 if TYPE_CHECKING:
     from ..process import Progress, Task
     from .context import Panel
+    from .uploads import Upload
 
 _WANTS = ("lungs", "lesions", "location")
 
@@ -43,6 +44,8 @@ class Job:
         Name of the model.
     task
         The order on its way.
+    upload
+        What the server kept of the volume before; the job's own as long as it runs.
     progress
         What was heard last, None at the start.
     is_cancelling
@@ -55,6 +58,7 @@ class Job:
     volume_id: str
     model: str
     task: Task | None = None
+    upload: Upload | None = None
     progress: Progress | None = None
     is_cancelling: bool = False
     is_dropped: bool = False
@@ -129,7 +133,7 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         job = Job(volume, volume.GetID(), model)
-        upload = self._panel.uploads.get(job.volume_id, {})
+        upload = job.upload = self._panel.uploads.take(job.volume_id)
         server = self._panel.server
         order = {
             "kind": "classify",
@@ -138,8 +142,8 @@ class Jobs:
             "model": model,
             "params": {},
             "wants": list(_WANTS),
-            "session_id": upload.get("session_id"),
-            "sha256": upload.get("sha256"),
+            "session_id": None if upload is None else upload.session_id,
+            "sha256": None if upload is None else upload.sha256,
         }
 
         def note(heard: Progress) -> None:
@@ -184,6 +188,7 @@ class Jobs:
             job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
         except CovidBertError:
             del self._jobs[job.volume_id]
+            self._panel.uploads.give_back(job.volume_id, upload)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._panel.refresh()
@@ -213,18 +218,13 @@ class Jobs:
         return len(jobs)
 
     def _end(self, job: Job, kept: dict[str, Any], server: dict[str, Any] | None) -> None:
-        if job.is_dropped:
-            return
-        del self._jobs[job.volume_id]
-        if server is None or not self._panel.is_connected_to(server["url"]):
-            # What another server keeps is nothing to the one in use.
+        # What another server keeps is nothing to the one in use.
+        is_there = server is not None and self._panel.is_connected_to(server["url"])
+        is_wanted = is_there and not job.is_dropped
+        self._panel.uploads.end(job.volume_id, job.upload, kept, server, is_wanted)
+        if not job.is_dropped:
+            del self._jobs[job.volume_id]
             self._panel.refresh()
-            return
-        if kept.get("session_id"):
-            self._panel.uploads[job.volume_id] = {name: kept.get(name) for name in ("session_id", "sha256")}
-        else:
-            self._panel.uploads.pop(job.volume_id, None)
-        self._panel.refresh()
 
     def _show(self, job: Job, answer: dict[str, Any], then: Callable[[Any, scene.Shown], None]) -> None:
         if answer["result"] is None:
