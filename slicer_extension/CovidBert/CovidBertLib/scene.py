@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from .correction import note_automatic
 from .export import check_volume
 from .geometry import slice_axis
 from .i18n import tr as _
@@ -104,6 +105,7 @@ def _add_segmentation(
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     add_segments(node, oriented_labelmap(values, volume_node), mask)
+    note_automatic(node, values)
     display = node.GetDisplayNode()
     display.SetOpacity2DFill(_FILL)
     display.SetOpacity2DOutline(_OUTLINE)

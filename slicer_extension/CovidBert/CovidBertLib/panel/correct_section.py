@@ -16,6 +16,7 @@ from ..problems import CovidBertError
 from ..process import Failure, Progress, Task
 from ..segments import LESIONS, LUNGS
 from .comparison_table import ComparisonTable
+from .doubts import ask_own_study, other_image_words, tell_edited
 from .section import Section
 from .stages import progress_text
 from .study_label import StudyLabelForm
@@ -116,7 +117,7 @@ class Correct(Section):
             return _("The result has no such mask.")
         if self.mask == LESIONS:
             return _("Lesions can be corrected and compared here; the server takes corrected lungs only.")
-        return self._outcome if self._sent is self.panel.volume else ""
+        return (self._outcome if self._sent is self.panel.volume else "") or other_image_words(self.panel)
 
     def _author(self, may_write: bool) -> str:
         if self.panel.server is None:
@@ -160,13 +161,14 @@ class Correct(Section):
         self.refresh()
 
     def _compare(self) -> None:
+        tell_edited(self.panel, self.automatic, self.mask)
         self._comparison.show(compare(self.automatic, self.corrected, self.panel.volume, self.mask))
 
     # ----------------------------------------------------------------- submit
 
     def _submit(self) -> None:
         volume, corrected = self.panel.volume, self.corrected
-        self.panel.may_upload(lambda: self._send_mask(volume, corrected))
+        ask_own_study(self.panel, lambda: self.panel.may_upload(lambda: self._send_mask(volume, corrected)))
 
     def _send_mask(self, volume: Any, corrected: Any) -> None:
         if volume is None or corrected is None or corrected is not self.corrected or self._task is not None:
@@ -199,22 +201,22 @@ class Correct(Section):
             self._begin(order, self._label_saved, self.panel.volume)
 
     def _begin(self, order: dict[str, Any], done: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        url = self.panel.server["url"]
+        url, content = self.panel.server["url"], correction.of_image(volume)
 
         def failed(failure: Failure) -> None:
-            self._keep(failure.kept, volume, url)
+            self._keep(failure.kept, volume, url, content)
             if order["kind"] == "submit":
                 self._outcome = _("Not submitted. Your correction is unchanged in the scene.")
                 if "version" in failure.kept:
                     self._outcome = _("The mask was saved on the server, the study label was not.")
 
         def finished(result: dict[str, Any]) -> None:
-            self._keep(result, volume, url)
+            self._keep(result, volume, url, content)
             done(result)
 
         def cancelled() -> None:
             self._outcome = _("Cancelled. Your correction is unchanged in the scene.")
-            self._keep({} if task is None else task.kept, volume, url)
+            self._keep({} if task is None else task.kept, volume, url, content)
 
         task = self.panel.start(
             order, done=finished, failed=failed, cancelled=cancelled, progress=self._progress, ended=self._ended
@@ -225,11 +227,11 @@ class Correct(Section):
         self.ui.progressBar.setRange(0, 0)
         self.refresh()
 
-    def _keep(self, facts: dict[str, Any], volume: slicer.vtkMRMLScalarVolumeNode, url: str) -> None:
+    def _keep(self, facts: dict[str, Any], volume: Any, url: str, content: str) -> None:
         """Note under which id the server knows the volume now: it is not added a second time."""
         image = facts.get("image")
         if isinstance(image, str) and image and volume.GetScene() is not None:
-            correction.remember_image(volume, url, image)
+            correction.remember_image(volume, url, image, content)
 
     def _mask_saved(self, result: dict[str, Any]) -> None:
         version, author = result.get("version"), result.get("author") or self.panel.offer.get("user", "")
@@ -266,8 +268,6 @@ class Correct(Section):
         self._task = None
         self.ui.progressLabel.text = ""
         self.refresh()
-
-    # ------------------------------------------------------------------ scene
 
     def enter(self) -> None:
         """The editor follows the mouse in the views again, and its keys work while it is on show."""
