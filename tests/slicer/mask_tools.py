@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from CovidBertLib.correction import as_sent
 from CovidBertLib.masks import MaskCopy
 from CovidBertLib.orders import compare, make_mask
 from CovidBertLib.orders.labels import MaskProblemError, assemble, read_mask
@@ -49,7 +50,9 @@ def compared(before: Any, after: Any, volume: Any, folder: Path, mask: str = LUN
     """What the worker answers to the order ``compare``."""
     copies = [MaskCopy(node, volume, folder, mask, name) for node, name in ((before, "before"), (after, "after"))]
     write_copies(copies)
-    order = Order({"before": copies[0].order, "after": copies[1].order, "folder": str(folder)})
+    order = Order(
+        {"before": copies[0].order, "after": copies[1].order, "as_sent": as_sent(before), "folder": str(folder)}
+    )
     return compare(order, _context(folder))
 
 

@@ -29,6 +29,20 @@ def result_document() -> dict[str, Any]:
     return json.loads(RESULT_FILE.read_text(encoding="utf-8"))
 
 
+def fitted(document: dict[str, Any], slices: int) -> dict[str, Any]:
+    """Return the JSON of a result as one of so many slices."""
+    document["study"]["slices"] = slices
+    document["slice_evidence"] = [each for each in document["slice_evidence"] if each["index"] < slices]
+    return document
+
+
+def document_for(volume: Any) -> dict[str, Any]:
+    """Return the JSON of the result as one of a volume."""
+    from CovidBertLib.geometry import slice_axis
+
+    return fitted(result_document(), slice_axis(volume).count)
+
+
 def orientations() -> list[np.ndarray]:
     """Return the affines of all 48 ways in which the axes of a file can lie along those of the patient."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from mrml_samples import result_document
+from mrml_samples import fitted, result_document
 from worker_process import job_server, scripted_server
 
 TOKEN = scripted_server.TOKEN
@@ -55,6 +56,8 @@ class Handler(job_server.Handler):
             return super().get_jobs(job_id, part)
         if part == "result":
             result = self.server.result
+            if isinstance(result, dict) and "study" in result:
+                result = fitted(copy.deepcopy(result), sizes_of(dict(self.server.uploads)[job_id])[2])
             return self.send(200, {"params": {"result": result}, "files": ["lungs"]})
         return self.send(200, lungs_for(dict(self.server.uploads)[job_id]))
 
@@ -92,11 +95,18 @@ def panel_server() -> Iterator[PanelServer]:
         server.die()
 
 
+def header_of(upload: bytes) -> dict[str, str]:
+    fields = [line for line in upload.partition(b"\n\n")[0].decode().splitlines() if ": " in line]
+    return {name: value for name, _, value in (line.partition(": ") for line in fields)}
+
+
+def sizes_of(upload: bytes) -> list[int]:
+    return [int(size) for size in header_of(upload)["sizes"].split()]
+
+
 def lungs_for(upload: bytes) -> bytes:
     """Return a mask on the grid of an uploaded NRRD file: the lower half right lung, the upper left."""
-    fields = [line for line in upload.partition(b"\n\n")[0].decode().splitlines() if ": " in line]
-    header = {name: value for name, _, value in (line.partition(": ") for line in fields)}
-    sizes = [int(size) for size in header["sizes"].split()]
+    header, sizes = header_of(upload), sizes_of(upload)
     values = np.ones(sizes[::-1], np.uint8)
     values[sizes[2] // 2 :] = 2
     kept = "\n".join(f"{name}: {header[name]}" for name in ("space", "sizes", "space directions", "space origin"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mask_tools import compared
-from mrml_samples import add_volume, hounsfield, oblique, orientations, result_document, write_nrrd
+from mrml_samples import add_volume, document_for, hounsfield, oblique, orientations, write_nrrd
 
 from CovidBertLib.comparison import Comparison, SegmentComparison, read_comparison
 from CovidBertLib.orders import surfaces
@@ -94,7 +94,7 @@ def test_an_empty_side_has_no_distance() -> None:
 def test_segmentations_of_the_scene_are_compared(scene: Any, tmp_path: Path) -> None:
     affine = orientations()[0]
     volume = add_volume(affine, hounsfield(sizes=SIZES))
-    result = parse(result_document())
+    result = parse(document_for(volume))
     nodes = [
         show(volume, result, {"lungs": write_nrrd(tmp_path / f"{number}.nrrd", values, affine)}).lungs
         for number, values in enumerate((BEFORE, CASES["grown"]))

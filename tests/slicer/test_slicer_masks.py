@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import slicer
 from mask_tools import label_array, written_mask
-from mrml_samples import add_volume, hounsfield, oblique, orientations, result_document, transform, write_nrrd
+from mrml_samples import add_volume, document_for, hounsfield, oblique, orientations, transform, write_nrrd
 
 from CovidBertLib.labelmaps import oriented_labelmap
 from CovidBertLib.problems import MaskError, SceneError
@@ -43,7 +43,7 @@ def shown_lungs(folder: Path, affine: np.ndarray = AFFINE, labels: np.ndarray | 
     volume = add_volume(affine, hounsfield(sizes=SIZES))
     labels = two_lungs(affine) if labels is None else labels
     files = {"lungs": write_nrrd(folder / "lungs.nrrd", labels, affine)}
-    return show(volume, parse(result_document()), files).lungs, volume
+    return show(volume, parse(document_for(volume)), files).lungs, volume
 
 
 def fresh_folder(parent: Path) -> Path:
@@ -105,14 +105,14 @@ def test_the_server_reads_it(scene: Any, tmp_path: Path) -> None:
     study = volumes.read(write_nrrd(tmp_path / "study.nrrd", hounsfield(sizes=SIZES), affine, "int16"))
     mask = volumes.read_mask(written_mask(node, volume, fresh_folder(tmp_path))["file"], study)
     back = volumes.write_mask(mask, study, tmp_path / "back.nrrd")
-    again = show(volume, parse(result_document()), {"lungs": back}).lungs
+    again = show(volume, parse(document_for(volume)), {"lungs": back}).lungs
     assert np.array_equal(label_array(again, volume), two_lungs(affine))
 
 
 def test_lesions_have_their_own_labels_and_may_be_empty(scene: Any, tmp_path: Path) -> None:
     volume = add_volume(AFFINE, hounsfield(sizes=SIZES))
     labels = two_lungs()
-    result = parse(result_document())
+    result = parse(document_for(volume))
     lesions = show(volume, result, {"lesions": write_nrrd(tmp_path / "a.nrrd", labels, AFFINE)}).lesions
     assert np.array_equal(label_array(lesions, volume, LESIONS), labels)
     none = show(volume, result, {"lesions": write_nrrd(tmp_path / "b.nrrd", 0 * labels, AFFINE)}).lesions
@@ -199,7 +199,7 @@ def test_a_segmentation_on_a_finer_grid_takes_the_nearest_voxels(scene: Any, tmp
     shift = np.eye(4)
     shift[:3, 3] = -1 / 3
     finer = add_volume(AFFINE @ shift @ np.diag([1 / 3] * 3 + [1.0]), fine.astype(np.int16), "finer")
-    shown = show(finer, parse(result_document()), {})
+    shown = show(finer, parse(document_for(finer)), {})
     assert shown.lungs is None
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
     node.SetReferenceImageGeometryParameterFromVolumeNode(finer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,32 @@ def test_extensions_index_finds_all_it_shows(built: Path) -> None:
     entry = json.loads((EXTENSION / "CovidBert.json").read_text())
     assert facts["CATEGORY"] == entry["category"]
     assert facts["HOMEPAGE"] == entry["scm_url"]
+
+
+def test_check_of_the_extensions_index_finds_what_it_reads_as_text() -> None:
+    """It looks into the root's CMakeLists.txt without running it, and for a license beside it."""
+    text = (REPOSITORY / "CMakeLists.txt").read_text()
+    assert re.findall(r"project\s*\(\s*([^\s\)]+)", text) == ["CovidBert"], "named as the entry's file is"
+    address = json.loads((EXTENSION / "CovidBert.json").read_text())["scm_url"]
+    assert re.findall(r'set\(EXTENSION_HOMEPAGE "([^"]+)"\)', text) == [address]
+    raw = address.replace("https://github.com/", "https://raw.githubusercontent.com/")
+    branch = json.loads((EXTENSION / "CovidBert.json").read_text())["scm_revision"]
+    for name in ("ICONURL", "SCREENSHOTURLS"):
+        (found,) = re.findall(rf'set\(EXTENSION_{name} "([^"]+)"\)', text)
+        for url in found.split():
+            start, _, path = url.partition(f"/{branch}/")
+            assert start == raw
+            assert (REPOSITORY / path).is_file()
+    assert "Apache License" in (REPOSITORY / "LICENSE.txt").read_text()
+
+
+def test_address_of_the_repository_is_nowhere_else() -> None:
+    """It is set at the publication: no third place may be left behind."""
+    address = json.loads((EXTENSION / "CovidBert.json").read_text())["scm_url"].rpartition("github.com/")[2]
+    files = [path for path in EXTENSION.rglob("*") if path.suffix in (".py", ".txt", ".ui", ".json", ".cmake")]
+    files += [REPOSITORY / "CMakeLists.txt", REPOSITORY / "docs" / "slicer.md", REPOSITORY / "README.md"]
+    holding = {path.name for path in files if path.is_file() and address in path.read_text("utf-8")}
+    assert holding == {"CovidBert.json", "CMakeLists.txt"}
 
 
 def test_entry_of_the_extensions_index() -> None:

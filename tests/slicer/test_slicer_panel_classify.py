@@ -237,14 +237,14 @@ def test_shortcuts_are_listed_and_work(connected, chest, wait_until) -> None:
 
 
 def test_next_evidence_goes_from_the_strongest_down(panel, chest, scene, monkeypatch) -> None:
-    from mrml_samples import result_document
+    from mrml_samples import document_for
 
     from CovidBertLib import scene as nodes
     from CovidBertLib import views
     from CovidBertLib.result import parse
 
     panel.set_volume(chest)
-    result = parse(result_document())
+    result = parse(document_for(chest))
     panel.set_shown(nodes.show(chest, result, {}))
     gone: list[int] = []
     monkeypatch.setattr(views, "jump_to_slice", lambda _volume, index: gone.append(index))

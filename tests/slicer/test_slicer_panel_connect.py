@@ -226,6 +226,29 @@ def test_token_of_one_server_is_never_sent_to_another(panel, connect, test, serv
         assert all(TOKEN not in str(request.headers) for request in other.requests)
 
 
+@pytest.mark.parametrize("field", ["nameEdit", "caFileEdit", "insecureCheckBox", "tokenEdit"])
+def test_token_stays_behind_whichever_field_is_left_first(panel, connect, test, server, field) -> None:
+    """Another field can be stored before the address that was typed is, and takes the address with it."""
+    test(server.url)
+    connect.opener.collapsed = False
+    with scripted_server.running() as other:
+        other.script = good_script()
+        connect.ui.addressEdit.text = other.url
+        if field == "caFileEdit":
+            connect.ui.caFileEdit.currentPath = "/other.pem"
+        elif field == "insecureCheckBox":
+            connect.ui.insecureCheckBox.click()
+        else:
+            getattr(connect.ui, field).editingFinished.emit()
+        assert connect.ui.tokenEdit.text == ""
+        assert panel.tokens.token(other.url) == ""
+        assert panel.tokens.token(server.url) == TOKEN, "that of the first is kept for it"
+        connect.ui.caFileEdit.currentPath = ""
+        test(other.url, token=connect.ui.tokenEdit.text)
+        assert other.requests
+        assert all(TOKEN not in str(request.headers) for request in other.requests)
+
+
 def test_token_is_nowhere_but_in_its_file(panel, connect, test, server, application, capfd, tmp_path) -> None:
     test(server.url)
     assert TOKEN in panel.tokens.path.read_text()

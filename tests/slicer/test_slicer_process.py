@@ -68,7 +68,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def put(code: str) -> None:
         path = tmp_path / "pretended.py"
         path.write_text(f"import sys, os, time\nline = sys.stdin.readline()\n{code}\n")
-        monkeypatch.setattr(task, "_WORKER", path)
+        monkeypatch.setattr(task, "WORKER", path)
 
     return put
 

@@ -14,6 +14,7 @@ from mask_tools import label_array, write_copies
 from mrml_samples import (
     SIZES,
     add_volume,
+    document_for,
     hounsfield,
     oblique,
     orientations,
@@ -52,7 +53,7 @@ def shown(scene: Any, tmp_path: Path) -> Any:
     """A shown result of three files."""
     affine = oblique(orientations()[0])
     volume = add_volume(affine, hounsfield())
-    return show(volume, parse(result_document()), files_for(affine, tmp_path))
+    return show(volume, parse(document_for(volume)), files_for(affine, tmp_path))
 
 
 def files_for(affine: np.ndarray, folder: Path) -> dict[str, Path]:
@@ -74,7 +75,7 @@ def test_masks_land_voxel_exact(scene: Any, tmp_path: Path, turned: bool, moved:
         volume.SetAndObserveTransformNodeID(parent)
         labels = lung_labels(affine)
 
-        nodes = show(volume, parse(result_document()), {"lungs": write_nrrd(tmp_path / "m.nrrd", labels, affine)})
+        nodes = show(volume, parse(document_for(volume)), {"lungs": write_nrrd(tmp_path / "m.nrrd", labels, affine)})
 
         assert nodes.lungs.GetTransformNodeID() == volume.GetTransformNodeID() == parent
         assert np.array_equal(labels_in_scene(nodes.lungs, volume, LUNGS), labels)
@@ -113,7 +114,7 @@ def test_masks_written_by_the_server_come_back_exact(scene: Any, tmp_path: Path,
         canonical[:, :, study.shape[2] // 2 :] *= 2
         path = volumes.write_mask(canonical, study, tmp_path / f"mask{suffix}")
 
-        nodes = show(node, parse(result_document()), {"lungs": path})
+        nodes = show(node, parse(document_for(node)), {"lungs": path})
 
         back = write_nrrd(tmp_path / "back.nrrd", labels_in_scene(nodes.lungs, node, LUNGS), affine)
         assert np.array_equal(volumes.read_mask(back, study), canonical)
@@ -139,7 +140,7 @@ def test_a_file_with_its_axes_in_another_order_is_turned(scene: Any, tmp_path: P
     moved = moved[tuple(slice(None, None, int(sign)) for sign in signs)].transpose(2, 1, 0)
     volume = add_volume(affine, hounsfield())
 
-    nodes = show(volume, parse(result_document()), {"lungs": write_nrrd(tmp_path / "m.nrrd", moved, file_affine)})
+    nodes = show(volume, parse(document_for(volume)), {"lungs": write_nrrd(tmp_path / "m.nrrd", moved, file_affine)})
 
     assert np.array_equal(labels_in_scene(nodes.lungs, volume, LUNGS), labels)
 
@@ -148,7 +149,7 @@ def test_lesions_and_location_land_voxel_exact(scene: Any, tmp_path: Path) -> No
     affine = oblique(orientations()[29])
     volume = add_volume(affine, hounsfield())
     files = files_for(affine, tmp_path)
-    nodes = show(volume, parse(result_document()), files)
+    nodes = show(volume, parse(document_for(volume)), files)
     header = files["lesions"].read_bytes().index(b"\n\n") + 2
     lesions = np.frombuffer(files["lesions"].read_bytes()[header:], np.uint8).reshape(SIZES[::-1])
     assert np.array_equal(labels_in_scene(nodes.lesions, volume, LESIONS), lesions)
@@ -170,7 +171,9 @@ def test_a_side_without_a_voxel_is_still_a_segment(scene: Any, tmp_path: Path) -
     affine = orientations()[0]
     only_right = (lung_labels(affine) == 1).astype(np.uint8)
     volume = add_volume(affine, hounsfield())
-    lungs = show(volume, parse(result_document()), {"lungs": write_nrrd(tmp_path / "m.nrrd", only_right, affine)}).lungs
+    lungs = show(
+        volume, parse(document_for(volume)), {"lungs": write_nrrd(tmp_path / "m.nrrd", only_right, affine)}
+    ).lungs
     assert list(lungs.GetSegmentation().GetSegmentIDs()) == [kind.identifier for kind in KINDS[LUNGS]]
     assert not slicer.util.arrayFromSegmentBinaryLabelmap(lungs, KINDS[LUNGS][1].identifier, volume).any()
 
@@ -179,7 +182,7 @@ def test_each_result_makes_new_nodes(shown: Any, tmp_path: Path) -> None:
     edited = shown.lungs.GetSegmentation().GetSegment(KINDS[LUNGS][0].identifier)
     edited.SetName("edited by hand")
     affine = oblique(orientations()[0])
-    again = show(shown.volume, parse(result_document()), files_for(affine, tmp_path))
+    again = show(shown.volume, parse(document_for(shown.volume)), files_for(affine, tmp_path))
 
     assert again.lungs is not shown.lungs
     assert again.lungs.GetName() != shown.lungs.GetName()
@@ -234,7 +237,7 @@ def test_a_file_that_does_not_fit_leaves_the_scene_as_it_was(
     before = scene.GetNumberOfNodes()
 
     with pytest.raises(ResultError, match=message):
-        show(volume, parse(result_document()), files)
+        show(volume, parse(document_for(volume)), files)
 
     assert scene.GetNumberOfNodes() == before
 
@@ -260,7 +263,7 @@ def test_a_saved_scene_shows_the_result_again(scene: Any, shown: Any, tmp_path: 
     shown.volume.SetAndObserveTransformNodeID(transform().GetID())
     for node in (shown.lungs, shown.lesions, shown.location):
         node.SetAndObserveTransformNodeID(shown.volume.GetTransformNodeID())
-    first = show(shown.volume, parse(result_document()), {})
+    first = show(shown.volume, shown.result(), {})
     lungs, lesions = (labels_in_scene(n, shown.volume, m) for n, m in ((shown.lungs, LUNGS), (shown.lesions, LESIONS)))
     percent = slicer.util.arrayFromVolume(shown.location).copy()
     path = tmp_path / "study.mrb"
@@ -272,7 +275,7 @@ def test_a_saved_scene_shows_the_result_again(scene: Any, shown: Any, tmp_path: 
     volume = slicer.util.getNode("CT")
     newest, again = find(volume)
     assert newest.lungs is None
-    assert newest.result() == again.result() == parse(result_document()) == first.result()
+    assert newest.result() == again.result() == first.result()
     assert np.array_equal(labels_in_scene(again.lungs, volume, LUNGS), lungs)
     assert np.array_equal(labels_in_scene(again.lesions, volume, LESIONS), lesions)
     assert np.array_equal(slicer.util.arrayFromVolume(again.location), percent)
@@ -287,8 +290,8 @@ def test_a_saved_scene_shows_the_result_again(scene: Any, shown: Any, tmp_path: 
 def test_the_record_names_no_patient(scene: Any, tmp_path: Path) -> None:
     affine = orientations()[0]
     volume = add_volume(affine, hounsfield(), name="DOE^JOHN")
-    record = show(volume, parse(result_document()), files_for(affine, tmp_path)).record
-    assert json.loads(record.GetText()) == result_document()
+    record = show(volume, parse(document_for(volume)), files_for(affine, tmp_path)).record
+    assert json.loads(record.GetText()) == document_for(volume)
     attributes = {name: record.GetAttribute(name) for name in record.GetAttributeNames()}
     assert "DOE" not in record.GetText() + repr(attributes) + repr(record.GetDescription())
 

@@ -106,7 +106,7 @@ def test_study_is_classified_uploaded_once_and_corrected(served, chest, folder, 
     again = served.ask("classify", "reader", wants=[], **order, **kept)
     assert (again["reused_upload"], again["files"]) == (True, {})
     assert again["result"]["class_scores"] == done["result"]["class_scores"]
-    assert served.ask("close_session", "reader", session_id=kept["session_id"]) == {}
+    assert served.ask("close_sessions", "reader", session_ids=[kept["session_id"], "gone"]) == {}
     stale = served.ask("classify", "reader", wants=[], **order, **kept)
     assert stale["reused_upload"] is False, "the server had it no longer"
 

@@ -67,7 +67,7 @@ def test_a_hot_cell_comes_to_lie_in_its_place_of_the_centre_crop(shape) -> None:
     assert columns.mean() > 0.7 * shape[2]
     assert not grid[:, : round(0.09 * shape[1])].any()
     assert not grid[:, :, -round(0.09 * shape[2]) :].any()
-    summary = summarise(StudyMap(grid, "made", "covid"), volume, lungs)
+    summary = summarise(StudyMap(grid, "made", "covid"), volume, lungs, np.arange(len(grid)))
     assert summary.peak_slice == 2
     # Columns run to the patient's left: a peak on the picture's right has a negative right coordinate.
     assert summary.peak_ras_mm[0] < volume.affine[0, 3] - 2 * shape[2] * 0.6
@@ -77,7 +77,7 @@ def test_an_empty_map_is_said_to_be_empty() -> None:
     volume = volume_of((3, 20, 20))
     lungs = LungMask(np.ones(volume.shape, np.uint8), "given")
     grid = on_grid(np.zeros((3, 2, 2), np.float32), np.arange(3), volume, lungs, seen_share=0.8)
-    summary = summarise(StudyMap(grid, "made", "covid"), volume, lungs)
+    summary = summarise(StudyMap(grid, "made", "covid"), volume, lungs, np.arange(len(grid)))
     assert summary.peak_slice is None
     assert summary.right_share == summary.left_share == 0
 
@@ -90,13 +90,28 @@ def test_of_equal_maxima_the_one_amid_most_of_the_map_is_the_peak() -> None:
     grid[1, 5, 5] = 255
     grid[4, 20:41, 30:45] = 255
     grid[4, 2, 2] = 255
-    summary = summarise(StudyMap(grid, "made", "lesion"), volume, lungs)
+    summary = summarise(StudyMap(grid, "made", "lesion"), volume, lungs, np.arange(len(grid)))
     assert summary.peak_slice == 4
     column, row, slice_ = (np.linalg.inv(volume.affine) @ [*summary.peak_ras_mm, 1])[:3]
     assert slice_ == pytest.approx(4, abs=0.05)
     assert 23.5 <= row <= 36.5
     assert 33.5 <= column <= 40.5
     assert (summary.method, summary.target_class) == ("made", "lesion")
+
+
+def test_peak_is_in_a_slice_that_took_part_whatever_the_map_says_of_others() -> None:
+    """The lesion network sees all lungs; a slice that was not kept has no evidence to show beside its maximum."""
+    volume = volume_of((6, 40, 40))
+    lungs = LungMask(np.ones(volume.shape, np.uint8), "given")
+    grid = np.zeros(volume.shape, np.uint8)
+    grid[0, 5:9, 5:9] = 255
+    grid[3, 20:24, 30:34] = 180
+    summary = summarise(StudyMap(grid, "made", "lesion"), volume, lungs, np.array([1, 3, 5]))
+    assert summary.peak_slice == 3
+    assert (np.linalg.inv(volume.affine) @ [*summary.peak_ras_mm, 1])[2] == pytest.approx(3, abs=0.05)
+    assert summary.right_share + summary.left_share == pytest.approx(1), "the shares are of the whole map"
+    beside = summarise(StudyMap(grid, "made", "lesion"), volume, lungs, np.array([1, 2]))
+    assert (beside.peak_slice, beside.peak_ras_mm) == (None, None)
 
 
 def test_lung_outside_the_networks_view_is_said_with_its_share() -> None:

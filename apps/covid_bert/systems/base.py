@@ -235,7 +235,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 volume, stack.indices, outcome.clips, outcome.clip_scores, location.array, study.lesion_measurements
             ),
             segments=outcome.segments,
-            location_map=location_map.summarise(location, volume, lungs),
+            location_map=location_map.summarise(location, volume, lungs, stack.indices),
             lungs=measure(volume, lungs),
             lesions=lesion_measurement(study.lesions, measured) if study.lesions and measured else None,
             out_of_distribution_score=likeness.score,

@@ -190,15 +190,26 @@ def study_map(
     return StudyMap(on_grid(cam, indices, volume, lungs, seen_share=seen_share), GRAD_CAM_METHOD, finding)
 
 
-def summarise(map_: StudyMap, volume: Volume, lungs: LungMask) -> LocationMap:
-    """Say where the map's maximum and its weight lie."""
+def summarise(map_: StudyMap, volume: Volume, lungs: LungMask, indices: npt.NDArray[np.int64]) -> LocationMap:
+    """Say where the map's maximum and its weight lie.
+
+    Parameters
+    ----------
+    map_, volume, lungs
+        The study.
+    indices
+        Its kept slices, at least one. The maximum is one of theirs: the lesion network also sees slices beyond them,
+        which took no part in the decision and have no evidence.
+    """
     location = map_.array
     sums = [_weights_by_side(location[index], lungs.array[index]) for index in range(len(location))]
     right, left = (float(sum(side)) for side in zip(*sums, strict=True))
     total = right + left
     peak_slice = peak_ras = None
-    if total > 0:
-        peak_slice, row, column = _peak(location)
+    kept = location[indices]
+    if kept.any():
+        place, row, column = _peak(kept)
+        peak_slice = int(indices[place])
         point = volume.affine @ np.array([column, row, peak_slice, 1.0])
         peak_ras = [round(float(value), 1) for value in point[:3]] if volume.spacing_known else None
     return LocationMap(

@@ -85,7 +85,7 @@ class LocationMap(_Frozen):
 
     method: str = Field(description="What the map shows: Grad-CAM of the score, or the lesion network's probability.")
     target_class: str = Field(description="Class of the score, or of the lesion network.")
-    peak_slice: int | None = Field(description="Canonical slice of the maximum; null if the map is empty.")
+    peak_slice: int | None = Field(description="Canonical, kept slice of the maximum; null if the map is empty there.")
     peak_ras_mm: list[float] | None = Field(description="Maximum in patient coordinates (right, anterior, superior).")
     right_share: float = Field(ge=0, le=1, description="Share of the map inside the patient's right lung.")
     left_share: float = Field(ge=0, le=1)

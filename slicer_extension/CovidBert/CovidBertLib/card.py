@@ -170,7 +170,7 @@ def _reasons(result: Result) -> tuple[str, ...]:
     said = tuple(warning for warning in result.warnings if "probability" in warning.lower())
     if said:
         return said
-    if result.weights_state == "untrained":
+    if result.is_untrained:
         return (_("No probability is given: the network is not trained."),)
     if result.out_of_distribution is not None and result.out_of_distribution > _LIMIT:
         return (_("No probability is given: the study is unlike those of the training."),)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import slicer
 
+from .fingerprint import is_image, of_image
 from .i18n import tr as _
+from .orders.labels import checksum
 from .stored import ROLE_ATTRIBUTE
 
 _AUTOMATIC = "CovidBert.Automatic"
 _CORRECTION_ROLE = "correction"
-_IMAGE, _IMAGE_SERVER = "CovidBert.Image", "CovidBert.ImageServer"
+_IMAGE, _IMAGE_SERVER, _IMAGE_CONTENT = "CovidBert.Image", "CovidBert.ImageServer", "CovidBert.ImageContent"
+_AS_SENT = "CovidBert.AsSent"
 
 
 def correction_of(automatic: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
@@ -57,21 +61,55 @@ def start_correction(
 
 def image_of(volume: slicer.vtkMRMLScalarVolumeNode | None, server_url: str) -> str | None:
     """Return under which id a server knows a volume, or None where that is not known."""
-    if volume is None or volume.GetAttribute(_IMAGE_SERVER) != _fingerprint(server_url):
-        return None
-    return volume.GetAttribute(_IMAGE) or None
+    image = _noted_image(volume, server_url)
+    # A copy of a volume takes its attributes along, and a volume that is edited keeps them.
+    return image if image is not None and is_image(volume, volume.GetAttribute(_IMAGE_CONTENT)) else None
 
 
-def remember_image(volume: slicer.vtkMRMLScalarVolumeNode, server_url: str, image: str) -> None:
-    """Note under which id a server knows a volume."""
+def former_image_of(volume: slicer.vtkMRMLScalarVolumeNode | None, server_url: str) -> str | None:
+    """Return under which id a server knows what a volume was before it was changed, None where it was not."""
+    return None if image_of(volume, server_url) is not None else _noted_image(volume, server_url)
+
+
+def remember_image(
+    volume: slicer.vtkMRMLScalarVolumeNode, server_url: str, image: str, content: str | None = None
+) -> None:
+    """Note under which id a server knows a volume.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    server_url, image
+        Server and id.
+    content
+        `fingerprint.of_image` of what the server got; None for the volume as it is now.
+    """
     volume.SetAttribute(_IMAGE, image)
     volume.SetAttribute(_IMAGE_SERVER, _fingerprint(server_url))
+    volume.SetAttribute(_IMAGE_CONTENT, of_image(volume) if content is None else content)
 
 
 def volume_of_image(server_url: str, image: str) -> slicer.vtkMRMLScalarVolumeNode | None:
     """Return the volume in the scene that a server knows under an id, or None."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return next((node for node in nodes if image_of(node, server_url) == image), None)
+
+
+def note_automatic(automatic: slicer.vtkMRMLSegmentationNode, labels: np.ndarray) -> None:
+    """Note what the server sent as a mask: ``labels``, uint8 (k, j, i) on the grid of the volume."""
+    automatic.SetAttribute(_AS_SENT, checksum(labels))
+
+
+def as_sent(automatic: slicer.vtkMRMLSegmentationNode) -> str | None:
+    """Return the checksum of an automatic mask as the server sent it; None where that was not noted."""
+    return automatic.GetAttribute(_AS_SENT) or None
+
+
+def _noted_image(volume: slicer.vtkMRMLScalarVolumeNode | None, server_url: str) -> str | None:
+    if volume is None or volume.GetAttribute(_IMAGE_SERVER) != _fingerprint(server_url):
+        return None
+    return volume.GetAttribute(_IMAGE) or None
 
 
 def _fingerprint(server_url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from . import fingerprint
 from .geometry import LPS_TO_RAS, index_to_patient, shape, slice_axis
 from .i18n import tr as _
 from .pieces import Memory, slabs, write_pieces
@@ -49,6 +50,8 @@ class VolumeCopy:
         #: ``endian``, ``sizes`` along (i, j, k), ``directions`` of i, j and k from voxel to voxel in mm, and ``origin``
         #: in mm, both in LPS.
         self.order: dict[str, Any] = {}
+        #: `fingerprint.of_image` of what was taken.
+        self.content = ""
 
     @property
     def size_bytes(self) -> int:
@@ -65,6 +68,7 @@ class VolumeCopy:
         check_volume(self._node)
         affine = LPS_TO_RAS @ index_to_patient(self._node)
         self._array = self._memory.copy(slicer.util.arrayFromVolume(self._node))
+        self.content = fingerprint.of_image(self._node)
         self._memory = Memory()
         self.order = {
             "raw": str(self._path),

@@ -20,25 +20,16 @@ LEGEND_PLACE = (0.98, 0.5)
 _STORED_HIGHEST = 255
 _COLOURS_ATTRIBUTE = "CovidBert.LocationColours"
 _STEPS = 256
-# Plasma of matplotlib (CC0), every 16th colour: lightness grows evenly, no colour is grey as the CT is.
-_PLASMA = (
-    (13, 8, 135),
-    (49, 5, 151),
-    (76, 2, 161),
-    (102, 0, 167),
-    (126, 3, 168),
-    (149, 17, 161),
-    (170, 35, 149),
-    (188, 53, 135),
-    (204, 71, 120),
-    (218, 90, 106),
-    (230, 108, 92),
-    (240, 128, 78),
-    (248, 149, 64),
-    (253, 172, 51),
-    (253, 197, 39),
-    (248, 223, 37),
-    (240, 249, 33),
+# Of the form of `_colours`: a table of another one, in a scene that was saved before, is not taken.
+_COLOURS_FORM = "2"
+# Dark to bright red at even places: it grows lighter, is never grey as the CT is, and stays apart from the segments'
+# colours with any colour vision.
+_REDS = (
+    (64, 0, 10),
+    (128, 0, 16),
+    (184, 0, 24),
+    (232, 32, 42),
+    (255, 90, 80),
 )
 
 
@@ -78,6 +69,14 @@ def add_location_map(
     legend.SetSize(*LEGEND_SIZE)
     legend.SetPosition(*LEGEND_PLACE)
     return node
+
+
+def map_colour(percent: float) -> tuple[float, float, float]:
+    """Return red, green and blue in [0, 1] of a value of the map in percent."""
+    anchors = np.array(_REDS, float) / 255
+    places = np.linspace(0.0, HIGHEST, len(anchors))
+    red, green, blue = (float(np.interp(percent, places, channel)) for channel in anchors.T)
+    return red, green, blue
 
 
 def set_threshold(location_node: slicer.vtkMRMLScalarVolumeNode, percent: float) -> None:
@@ -140,16 +139,14 @@ def _show_legend(location_node: slicer.vtkMRMLScalarVolumeNode, visible: bool) -
 def _colours() -> slicer.vtkMRMLColorTableNode:
     """Return the colours of location maps; one table for all maps of a scene."""
     for known in slicer.util.getNodesByClass("vtkMRMLColorTableNode"):
-        if known.GetAttribute(_COLOURS_ATTRIBUTE):
+        if known.GetAttribute(_COLOURS_ATTRIBUTE) == _COLOURS_FORM:
             return known
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", _("Location map colours"))
     node.SetTypeToUser()
-    node.SetAttribute(_COLOURS_ATTRIBUTE, "1")
+    node.SetAttribute(_COLOURS_ATTRIBUTE, _COLOURS_FORM)
     node.SetAttribute("Category", "COVID-BERT")
     node.SetNumberOfColors(_STEPS)
-    anchors = np.array(_PLASMA, float) / 255
-    places = np.linspace(0.0, 1.0, len(anchors))
-    for step, place in enumerate(np.linspace(0.0, 1.0, _STEPS)):
-        node.SetColor(step, *(float(np.interp(place, places, channel)) for channel in anchors.T), 1.0)
+    for step, percent in enumerate(np.linspace(0.0, HIGHEST, _STEPS)):
+        node.SetColor(step, *map_colour(float(percent)), 1.0)
     node.SetNamesFromColors()
     return node

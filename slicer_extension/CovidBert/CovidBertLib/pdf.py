@@ -12,6 +12,7 @@ from .card import Card, card_of
 from .chart import EvidenceChart
 from .i18n import tr as _
 from .measurements import rows
+from .overlay import HIGHEST, THRESHOLD, map_colour
 from .pages import Pages
 from .painting import BAR_ROW, SCALE_HEIGHT, paint_bars, paint_probability
 from .pictures import Picture
@@ -20,7 +21,6 @@ from .segments import KINDS, LESIONS, LUNGS
 
 RESOLUTION = 300
 _PIXELS_PER_INCH = 96.0
-_MAP_LOW, _MAP_HIGH = "#7e03a8", "#f0f921"  # of the map's colours, from its threshold
 
 
 def write_pdf(path: Path, result: Result, pictures: list[Picture]) -> None:
@@ -134,7 +134,8 @@ def _views(pages: Pages, result: Result, pictures: list[Picture]) -> None:
     kinds = [*KINDS[LUNGS], *(KINDS[LESIONS] if result.lesions is not None else ())]
     key = [(kind.name, hex_color(kind.colour)) for kind in kinds]
     if result.location is not None:
-        key += [(_("location map: low"), _MAP_LOW), (_("high"), _MAP_HIGH)]
+        low, high = hex_color(map_colour(THRESHOLD)), hex_color(map_colour(HIGHEST))
+        key += [(_("location map: low"), low), (_("high"), high)]
     pages.key(key)
     pages.words(
         _("As shown when the report was made. R right, L left, A front, P back, S head, I feet of the patient."),

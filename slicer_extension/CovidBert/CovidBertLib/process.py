@@ -6,7 +6,9 @@ process runs in any case, and what goes wrong in it cannot freeze or end the app
 
 from __future__ import annotations
 
+import logging
 import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -17,11 +19,13 @@ from typing import Any
 import slicer
 
 from .i18n import tr as _
-from .task import Callbacks, Failure, Progress, Task
+from .task import WORKER, Callbacks, Failure, Progress, Task, order_line
 
 __all__ = ["Failure", "Progress", "Task", "Tasks", "interpreter"]
 
 _CLOSE_SECONDS = 2.0
+# Python would complain of a process that is forgotten before it has ended.
+_SENT_OFF: list[subprocess.Popen[bytes]] = []
 
 
 class Tasks:
@@ -93,6 +97,29 @@ class Tasks:
         end = time.monotonic() + _CLOSE_SECONDS
         for task in tasks:
             task.wait_gone(max(0.0, end - time.monotonic()))
+
+    def send_off(self, order: dict[str, Any]) -> None:
+        """Let a worker carry out an order on its own: nobody hears of it, and it outlives Slicer.
+
+        For the last orders before Slicer ends. Nothing is waited for; the worker gives up by itself (`worker`).
+        """
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        try:
+            worker = subprocess.Popen(
+                [self._python or interpreter(), str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                creationflags=flags,
+                start_new_session=sys.platform != "win32",
+            )
+            # The token is in the line: arguments and environment of a process can be read by others.
+            _SENT_OFF[:] = [worker, *(each for each in _SENT_OFF if each.poll() is None)]
+            if worker.stdin is not None:
+                with worker.stdin as line:
+                    line.write(order_line(order))
+        except OSError:
+            logging.info("COVID-BERT: a last order was not sent: no process could be started")
 
     def _failed_callback(self, error: Exception) -> None:
         if self._on_line is None:

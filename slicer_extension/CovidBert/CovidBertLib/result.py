@@ -39,7 +39,8 @@ class Result:
     class_scores
         Final score in [0, 1] by class; not calibrated.
     calibrated
-        None where no probability may be given; `warnings` says why.
+        None where no probability may be given; `warnings` says why. Never there for networks that are not trained,
+        whatever the server says.
     stages_agree
         None for a single stage, or stages that cannot be compared.
     slices
@@ -48,8 +49,10 @@ class Result:
         ``untrained``, ``demonstration`` or ``trained``, of the least trained network.
     out_of_distribution
         Share of the limit; above 1 the study is unlike the training studies. None: not assessed.
+    is_untrained
+        Whether a network behind it is not trained, also one that does not decide alone (`weights_state`).
     document
-        The JSON object that all this was read from.
+        The JSON object that all this was read from, without a probability of networks that are not trained.
     """
 
     research_use_only: str
@@ -69,6 +72,7 @@ class Result:
     weights_state: str
     untrained_weights: tuple[str, ...]
     provenance: Provenance
+    is_untrained: bool
     document: Mapping[str, Any] = field(compare=False, repr=False)
 
     def to_json(self) -> str:
@@ -107,15 +111,21 @@ def parse(document: object) -> Result:
     if len(set(indices)) != len(indices) or any(index >= study.slice_count for index in indices):
         raise refused("slice_evidence")
     provenance = fields.inner("provenance")
+    weights, untrained = provenance.list_of("weights", Weights.read), fields.texts("untrained_weights")
+    state = weights_state(fields, "weights_state")
+    is_untrained = state == "untrained" or bool(untrained) or not all(each.trained for each in weights)
+    calibrated = fields.optional("calibrated_probability", lambda name: CalibratedProbability.read(fields.inner(name)))
+    kept = json.loads(json.dumps(document))
+    if is_untrained:
+        # Here, for card, tables, files and the record in the scene alike.
+        calibrated = kept["calibrated_probability"] = None
     return Result(
         research_use_only=fields.text("research_use_only").strip()
         or _("Research use only. Not a medical device. Not for diagnosis."),
         study=study,
         class_scores=scores,
         predicted_class=predicted,
-        calibrated=fields.optional(
-            "calibrated_probability", lambda name: CalibratedProbability.read(fields.inner(name))
-        ),
+        calibrated=calibrated,
         stages=fields.list_of("stages", Stage.read),
         stages_agree=fields.optional("stages_agree", fields.flag),
         slices=tuple(sorted(slices, key=lambda evidence: evidence.index)),
@@ -124,11 +134,12 @@ def parse(document: object) -> Result:
         lesions=fields.optional("lesions", lambda name: Lesions.read(fields.inner(name))),
         out_of_distribution=fields.optional("out_of_distribution_score", fields.number),
         warnings=fields.texts("warnings"),
-        weights=provenance.list_of("weights", Weights.read),
-        weights_state=weights_state(fields, "weights_state"),
-        untrained_weights=fields.texts("untrained_weights"),
+        weights=weights,
+        weights_state=state,
+        untrained_weights=untrained,
         provenance=Provenance.read(provenance),
-        document=json.loads(json.dumps(document)),
+        is_untrained=is_untrained,
+        document=kept,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a result to nodes of the scene. Each call makes new nodes: what was edited is never overwritten."""
+"""From a result to nodes of the scene. Each call makes new nodes: what was edited is never overwritten, but hidden."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from .correction import note_automatic
 from .export import check_volume
+from .geometry import slice_axis
 from .i18n import tr as _
 from .labelmaps import oriented_labelmap, read_on_grid
 from .overlay import add_location_map, hide_overlay, legend_of
+from .problems import ResultError
 from .result import Result
 from .segments import KINDS, add_segments
 from .stored import LESIONS, LOCATION, LUNGS, ROLE_ATTRIBUTE, VOLUME, Shown, add_record, find, find_all, shown_of
+from .visibility import hide_older
 
 __all__ = ["Shown", "find", "find_all", "remove", "show"]
 
@@ -39,16 +43,18 @@ def show(volume_node: slicer.vtkMRMLScalarVolumeNode, result: Result, files: Map
 
     Returns
     -------
-    The new nodes, under the volume in the subject hierarchy and under its transform. Slice views are left as they are.
+    The new nodes, under the volume in the subject hierarchy and under its transform. What is shown of the volume's
+    older results is hidden; else slice views are left as they are.
 
     Raises
     ------
     SceneError
         If the volume is gone.
     ResultError
-        If a file does not fit the volume; then no node is added.
+        If the result or a file does not fit the volume; then no node is added.
     """
     check_volume(volume_node)
+    _check_slices(volume_node, result)
     labels = {
         mask: read_on_grid(files[mask], volume_node, highest=_LARGEST_LABEL)
         for mask in (LUNGS, LESIONS)
@@ -63,7 +69,21 @@ def show(volume_node: slicer.vtkMRMLScalarVolumeNode, result: Result, files: Map
         _place(nodes[LOCATION], volume_node, LOCATION)
     record = add_record(_name(volume_node, "result"), result, nodes)
     _nest(record, volume_node)
-    return shown_of(record)
+    shown = shown_of(record)
+    hide_older(shown)
+    return shown
+
+
+def _check_slices(volume_node: slicer.vtkMRMLScalarVolumeNode, result: Result) -> None:
+    """Refuse a result of another number of slices: its evidence would point to wrong places."""
+    count = slice_axis(volume_node).count
+    if result.study.slice_count != count:
+        raise ResultError(
+            _("The result is of {given} slices, the volume has {count}: it belongs to another image.").format(
+                given=result.study.slice_count, count=count
+            ),
+            _("Classify the volume again."),
+        )
 
 
 def remove(shown: Shown) -> None:
@@ -85,6 +105,7 @@ def _add_segmentation(
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     add_segments(node, oriented_labelmap(values, volume_node), mask)
+    note_automatic(node, values)
     display = node.GetDisplayNode()
     display.SetOpacity2DFill(_FILL)
     display.SetOpacity2DOutline(_OUTLINE)
@@ -126,6 +147,8 @@ def _name(volume_node: slicer.vtkMRMLScalarVolumeNode, part: str) -> str:
 
 def _map_title(result: Result) -> str:
     """Return what the map's numbers are, for its legend."""
+    if result.is_untrained:
+        return _("UNTRAINED: no meaning, %")
     if result.location is not None and "lesion" in result.location.method:
         return _("Lesion probability, %")
     return _("Location, % of maximum")

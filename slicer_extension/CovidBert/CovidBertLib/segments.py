@@ -48,8 +48,8 @@ class SegmentKind:
     terminology
         Value of the segment's terminology tag.
     colour
-        Red, green and blue in [0, 1]; Okabe and Ito's, told apart with any colour vision. 3D Slicer's list has one
-        colour for both lungs, by which a swap of sides could not be seen.
+        Red, green and blue in [0, 1]; Okabe and Ito's, told apart with any colour vision, and from the location map
+        (`overlay`). 3D Slicer's list has one colour for both lungs, by which a swap of sides could not be seen.
     """
 
     mask: str

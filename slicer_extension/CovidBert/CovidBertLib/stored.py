@@ -6,13 +6,12 @@ patient, and nothing else.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import slicer
 
+from .fingerprint import of_volume
 from .i18n import tr as _
 from .result import Result, parse_json
 
@@ -21,8 +20,6 @@ RECORD_ROLE = "result"
 _ORDER_ATTRIBUTE = "CovidBert.Order"
 _VOXELS_ATTRIBUTE = "CovidBert.Voxels"
 _REFERENCE = "CovidBert."
-# Of a volume at most so many voxels along each axis are looked at, which takes milliseconds.
-_SAMPLED_VOXELS = 64
 VOLUME, LUNGS, LESIONS, LOCATION = "volume", "lungs", "lesions", "location"
 PARTS = (LUNGS, LESIONS, LOCATION)
 
@@ -53,7 +50,7 @@ class Shown:
     def is_outdated(self) -> bool:
         """Whether the volume holds other voxels than when it was classified."""
         known = self.record.GetAttribute(_VOXELS_ATTRIBUTE)
-        return known is not None and self.volume is not None and known != _sample_of(self.volume)
+        return known is not None and self.volume is not None and known != of_volume(self.volume)
 
     def result(self) -> Result:
         """Return the result; ResultError if the record was changed or comes from another version."""
@@ -79,7 +76,7 @@ def add_record(name: str, result: Result, nodes: Mapping[str, slicer.vtkMRMLNode
     record.SetAttribute(ROLE_ATTRIBUTE, RECORD_ROLE)
     record.SetAttribute(_ORDER_ATTRIBUTE, str(1 + max([_order(known) for known in _records()], default=0)))
     if nodes.get(VOLUME) is not None:
-        record.SetAttribute(_VOXELS_ATTRIBUTE, _sample_of(nodes[VOLUME]))
+        record.SetAttribute(_VOXELS_ATTRIBUTE, of_volume(nodes[VOLUME]))
     for part, node in nodes.items():
         if node is not None:
             record.SetNodeReferenceID(_REFERENCE + part, node.GetID())
@@ -109,16 +106,6 @@ def outdated_words(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[str, str]:
         ),
         _("Classify it again."),
     )
-
-
-def _sample_of(volume_node: slicer.vtkMRMLVolumeNode) -> str:
-    """Return size and a checksum of voxels all over a volume, by which another image in it is noticed."""
-    if volume_node.GetImageData() is None:
-        return ""
-    voxels = slicer.util.arrayFromVolume(volume_node)
-    steps = tuple(slice(None, None, max(1, count // _SAMPLED_VOXELS)) for count in voxels.shape)
-    sample = np.ascontiguousarray(voxels[steps])
-    return f"{'x'.join(str(count) for count in voxels.shape)}-{zlib.crc32(sample.tobytes()):08x}"
 
 
 def _records() -> list[slicer.vtkMRMLTextNode]:

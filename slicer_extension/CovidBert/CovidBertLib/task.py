@@ -11,8 +11,9 @@ from typing import Any
 import qt
 
 from .i18n import tr as _
+from .problems import in_users_language
 
-_WORKER = Path(__file__).resolve().parent / "worker.py"
+WORKER = Path(__file__).resolve().parent / "worker.py"
 _LONGEST_LINE_BYTES = 64 * 2**20
 _LONGEST_WORDS_BYTES = 4096
 # The worker itself says after two seconds that it is cancelled, whatever the server does.
@@ -95,7 +96,7 @@ class Task:
         on_gone: Callable[[Task], None],
     ) -> None:
         self.kept: dict[str, Any] = {}
-        self._line = json.dumps(order, allow_nan=False).encode("ascii") + b"\n"
+        self._line = order_line(order)
         self._python = python
         self._callbacks: Callbacks | None = callbacks
         self._on_error = on_error
@@ -155,7 +156,7 @@ class Task:
         if self._is_running:
             # The token is in the line: arguments and environment of a process can be read by others.
             self._is_launched = True
-            self._process.start(self._python, [str(_WORKER)])
+            self._process.start(self._python, [str(WORKER)])
         else:
             self._gone()
 
@@ -215,6 +216,7 @@ class Task:
 
     def _finished(self) -> None:
         self._output_ended()
+        self._let_go()
 
     def _error(self) -> None:
         if self._has_started:
@@ -242,10 +244,19 @@ class Task:
         if self._is_gone:
             return
         self._is_gone = True
+        if not self._is_launched or not self._has_started:
+            self._let_go()
         if self._callbacks is not None:
             self._on_gone(self)
             if self._callbacks.ended is not None:
                 self._call(self._callbacks.ended)
+
+    def _let_go(self) -> None:
+        """Let Qt delete the process, which holds this task by its signals.
+
+        Not before it has ended: Qt would end it and wait for that. Where the news of its end is lost, it is kept.
+        """
+        self._process.deleteLater()
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -254,6 +265,12 @@ class Task:
             self._on_error(error)
 
 
+def order_line(order: dict[str, Any]) -> bytes:
+    """Return an order as the worker reads it."""
+    return json.dumps(order, allow_nan=False).encode("ascii") + b"\n"
+
+
 def _failure(event: dict[str, Any]) -> Failure:
     code, message, hint = (str(event[name]) for name in ("code", "message", "hint"))
+    message, hint = in_users_language(code, message, hint)
     return Failure(code, message, hint, event["request_id"], event["retry_after"], dict(event["kept"]))

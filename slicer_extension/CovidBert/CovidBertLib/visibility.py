@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from . import scene
+import slicer
+
+from .correction import correction_of
+from .overlay import hide_overlay
+from .stored import Shown, find, find_all
 
 
-def hide(shown: scene.Shown) -> None:
+def hide(shown: Shown) -> None:
     """Hide the masks of a result."""
     _set_visible(shown, False)
 
 
-def show_only(shown: scene.Shown | None) -> None:
+def hide_older(shown: Shown) -> None:
+    """Hide the masks, their corrections and the maps of the other results of a study; nothing is deleted."""
+    for other in find(shown.volume):
+        if other.record is not shown.record:
+            _set_visible(other, False)
+            for corrected in (correction_of(other.lungs), correction_of(other.lesions)):
+                _set_node_visible(corrected, False)
+            if other.location is not None:
+                hide_overlay(other.location)
+
+
+def show_only(shown: Shown | None) -> None:
     """Show the masks of a result, and hide those of all others; None hides all."""
-    for other in scene.find_all():
+    for other in find_all():
         _set_visible(other, shown is not None and other.record is shown.record)
 
 
-def _set_visible(shown: scene.Shown, is_visible: bool) -> None:
+def _set_visible(shown: Shown, is_visible: bool) -> None:
     for node in (shown.lungs, shown.lesions):
-        if node is not None and node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(is_visible)
+        _set_node_visible(node, is_visible)
+
+
+def _set_node_visible(node: slicer.vtkMRMLSegmentationNode | None, is_visible: bool) -> None:
+    if node is not None and node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetVisibility(is_visible)

@@ -7,7 +7,7 @@ orders ``mask`` and ``compare`` load NumPy and VTK, which Slicer's Python has.
 from __future__ import annotations
 
 from .check import check
-from .classify import classify, close_session
+from .classify import classify, close_sessions
 from .context import Context, OrderKind
 from .masks import compare, make_mask
 from .order import Order, OrderError
@@ -19,7 +19,7 @@ from .weights import list_weights, publish_weights, roll_back_weights
 KINDS = {
     "check": OrderKind(check, is_test=True),
     "classify": OrderKind(classify),
-    "close_session": OrderKind(close_session),
+    "close_sessions": OrderKind(close_sessions),
     "studies": OrderKind(list_studies),
     "next": OrderKind(next_study),
     "fetch": OrderKind(fetch),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..client import GoneError, InvalidAnswerError, Job, JobResult, NotFoundError
+from ..client import ClientError, GoneError, InvalidAnswerError, Job, JobResult, NotFoundError
 from .context import Context
 from .order import Order, OrderError
 from .volumes import RawVolume, content_hash, pack, read_volume
@@ -52,9 +52,22 @@ def classify(order: Order, context: Context) -> dict[str, Any]:
     return {"result": study, "params": params, "files": files, **context.kept, "reused_upload": reused}
 
 
-def close_session(order: Order, context: Context) -> dict[str, Any]:
-    """End the session of an upload. Order: ``session_id``."""
-    context.client.close_session(order.text("session_id"))
+def close_sessions(order: Order, context: Context) -> dict[str, Any]:
+    """End the sessions of uploads, each whatever becomes of the others. Order: ``session_ids``.
+
+    Raises
+    ------
+    ClientError
+        The first that came up.
+    """
+    failures = []
+    for session_id in order.texts("session_ids") or []:
+        try:
+            context.client.close_session(session_id)
+        except ClientError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return {}
 
 

@@ -42,15 +42,16 @@ def make_mask(order: Order, context: Context) -> dict[str, Any]:
 def compare(order: Order, context: Context) -> dict[str, Any]:
     """Compare two segmentations of one volume.
 
-    Order: ``before`` and ``after`` (see `labels.read_mask`).
+    Order: ``before`` and ``after`` (see `labels.read_mask`); ``as_sent``, `labels.checksum` of the mask that ``before``
+    was when the server sent it, or nothing.
 
     Returns
     -------
     dict
         ``problem``: None, or what `labels.MaskProblemError` says, and ``of``: ``before`` or ``after``. Without a
-        problem also what `surfaces.compare_labels` finds.
+        problem also what `surfaces.compare_labels` finds, and ``is_as_sent``: whether ``before`` is still that mask.
     """
-    from .labels import MaskProblemError, assemble, read_mask
+    from .labels import MaskProblemError, assemble, checksum, read_mask
     from .surfaces import compare_labels
 
     arrays = []
@@ -63,7 +64,9 @@ def compare(order: Order, context: Context) -> dict[str, Any]:
         except MaskProblemError as problem:
             return {"problem": problem.facts, "of": name}
     context.progress("comparing")
-    return {"problem": None, **compare_labels(*arrays, parts.matrix, context.cancelled)}
+    sent = order.optional_text("as_sent")
+    found = compare_labels(*arrays, parts.matrix, context.cancelled)
+    return {"problem": None, "is_as_sent": sent is None or sent == checksum(arrays[0]), **found}
 
 
 def _write_nrrd(labels: Any, parts: Any, path: Path) -> None:

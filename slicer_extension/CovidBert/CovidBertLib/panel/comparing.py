@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 
+from .. import correction
 from ..comparison import Comparison, SegmentComparison, read_comparison
 from ..i18n import tr as _
 from ..masks import MaskCopy
@@ -117,14 +118,20 @@ class Comparing:
             if found["problem"] is not None:
                 raise copies[found["of"] == "after"].problem(found["problem"])
             is_current = all(copy.is_current() for copy in copies)
-            self._show(read_comparison(found, mask, copies[0].voxel_milliliters), is_current)
+            comparison = read_comparison(found, mask, copies[0].voxel_milliliters)
+            self._show(comparison, is_current=is_current, is_as_sent=bool(found["is_as_sent"]))
 
         def fail(failure: Failure) -> None:
             self._end()
             self._panel.messages.failure(failure)
 
         def order() -> dict[str, Any]:
-            return {"kind": "compare", "before": copies[0].order, "after": copies[1].order}
+            return {
+                "kind": "compare",
+                "before": copies[0].order,
+                "after": copies[1].order,
+                "as_sent": correction.as_sent(before),
+            }
 
         self._preparation = Preparation(
             self._panel,
@@ -146,7 +153,7 @@ class Comparing:
         self._preparation, self.is_running = None, False
         self._changed(None)
 
-    def _show(self, comparison: Comparison, is_current: bool) -> None:
+    def _show(self, comparison: Comparison, *, is_current: bool, is_as_sent: bool) -> None:
         self._table.setRowCount(len(comparison.segments))
         for row, segment in enumerate(comparison.segments):
             set_row(self._table, row, [text_cell(text) for text in _texts(segment)])
@@ -156,6 +163,14 @@ class Comparing:
         lines = [text.format(count=comparison.changed_voxels)]
         if not is_current:
             lines.append(_("Edited since: these are the numbers of the mask as it was when Compare was pressed."))
+        if not is_as_sent:
+            # It stays the baseline: what the server sent is not kept a second time.
+            lines.append(
+                _(
+                    "The automatic mask was changed in the scene: it is no longer the mask that the server sent. "
+                    "Classify the volume again for one as the server makes it."
+                )
+            )
         self._label.text = " ".join(lines)
         self._label.setVisible(True)
 

@@ -41,7 +41,7 @@ class Connect(Section):
         ui.addServerButton.connect("clicked()", self._add)
         ui.removeServerButton.connect("clicked()", self._remove)
         ui.nameEdit.connect("editingFinished()", self._store)
-        ui.addressEdit.connect("editingFinished()", self._store_address)
+        ui.addressEdit.connect("editingFinished()", self._store)
         ui.tokenEdit.connect("textEdited(QString)", self._forget_connection)
         ui.tokenEdit.connect("editingFinished()", self._store_token)
         ui.showTokenButton.connect("toggled(bool)", self._show_token)
@@ -159,20 +159,18 @@ class Connect(Section):
         self._save()
         if new.name != old.name:
             ui.serverComboBox.setItemText(index, new.name)
+        if new.url != old.url:
+            # Whichever field was left first: the token of one server is never sent to another.
+            ui.tokenEdit.text = self.panel.tokens.token(new.url)
         if replace(new, name=old.name) != old:
             self._forget_connection()
         else:
             self.panel.refresh()
 
-    def _store_address(self) -> None:
-        before = self._current().url
-        self._store()
-        if self._current().url != before:
-            # The token of one server is never sent to another.
-            self.ui.tokenEdit.text = self.panel.tokens.token(self._current().url)
-
     def _store_token(self) -> None:
         if not self._is_filling:
+            # An address that was typed meanwhile takes the token away before it could be kept for it.
+            self._store()
             self.panel.guarded(self.panel.tokens.save)(self._current().url, self.ui.tokenEdit.text.strip())
 
     def _show_token(self, shown: bool) -> None:
@@ -194,7 +192,6 @@ class Connect(Section):
             self._task.cancel()
             return
         # Not every system takes the focus from a field when a button is pressed, by which it would be stored.
-        self._store_address()
         self._store_token()
         entry = self._current()
         server = {

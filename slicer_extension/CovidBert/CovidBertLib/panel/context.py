@@ -19,6 +19,7 @@ from ..settings import Settings
 from ..workplace import Workplace, new_folder
 from .jobs import Jobs
 from .messages import Messages
+from .uploads import Uploads
 
 if TYPE_CHECKING:
     from ..result import Result
@@ -62,8 +63,7 @@ class Panel:
         self.volume: slicer.vtkMRMLScalarVolumeNode | None = None
         self.shown: scene.Shown | None = None
         self.shown_result: Result | None = None
-        #: ``session_id`` and ``sha256`` of what has been uploaded, by id of the volume's node.
-        self.uploads: dict[str, dict[str, Any]] = {}
+        self.uploads = Uploads(self)
         self.jobs = Jobs(self)
         self.sections: list[Section] = []
         self._is_closed = False
@@ -90,6 +90,7 @@ class Panel:
         """The module goes: end tasks, let nodes go, remove files."""
         self._is_closed = True
         self.jobs.drop()
+        self.uploads.cleanup()
         self.tasks.close()
         for section in self.sections:
             section.cleanup()
@@ -277,7 +278,7 @@ class Panel:
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
         """One node has left the scene."""
         identifier = node.GetID() or ""
-        self.uploads.pop(identifier, None)
+        self.uploads.forget(identifier)
         if self.jobs.drop(identifier):
             self.messages.attention(
                 _("{name} was removed from the scene: its classification was cancelled.").format(name=node.GetName())

@@ -11,6 +11,7 @@ from ..i18n import tr as _
 from ..process import Progress
 from ..segments import LESIONS, LUNGS
 from .comparing import Comparing
+from .doubts import ask_own_study, other_image_words
 from .section import Section
 from .stages import progress_text
 from .study_label import StudyLabelForm
@@ -110,7 +111,7 @@ class Correct(Section):
             return _("The result has no such mask.")
         if self.mask == LESIONS:
             return _("Lesions can be corrected and compared here; the server takes corrected lungs only.")
-        return str(self._submission.outcome(self.panel.volume))
+        return str(self._submission.outcome(self.panel.volume)) or other_image_words(self.panel)
 
     def _author(self, may_write: bool) -> str:
         if self.panel.server is None:
@@ -161,7 +162,7 @@ class Correct(Section):
 
     def _submit(self) -> None:
         volume, corrected = self.panel.volume, self.corrected
-        self.panel.may_upload(lambda: self._send_mask(volume, corrected))
+        ask_own_study(self.panel, lambda: self.panel.may_upload(lambda: self._send_mask(volume, corrected)))
 
     def _send_mask(self, volume: Any, corrected: Any) -> None:
         if volume is not None and corrected is not None and corrected is self.corrected and not self.is_busy:
@@ -197,8 +198,6 @@ class Correct(Section):
         elif self._comparing.is_running:
             self.ui.progressLabel.text = _("Cancelling")
             self._comparing.cancel()
-
-    # ------------------------------------------------------------------ scene
 
     def enter(self) -> None:
         """The editor follows the mouse in the views again, and its keys work while it is on show."""

@@ -20,6 +20,7 @@ from .preparing import Preparation, server_changed
 if TYPE_CHECKING:
     from ..process import Progress, Task
     from .context import Panel
+    from .uploads import Upload
 
 _WANTS = ("lungs", "lesions", "location")
 
@@ -44,6 +45,8 @@ class Job:
         Name of the model.
     task
         The copy or the order on its way.
+    upload
+        What the server kept of the volume before; the job's own as long as it runs.
     progress
         What was heard last, None at the start.
     is_cancelling
@@ -56,6 +59,7 @@ class Job:
     volume_id: str
     model: str
     task: Preparation | Task | None = None
+    upload: Upload | None = None
     progress: Progress | None = None
     is_cancelling: bool = False
     is_dropped: bool = False
@@ -131,7 +135,8 @@ class Jobs:
             raise
         job = Job(volume, volume.GetID(), model)
         server = self._panel.server
-        upload = self._panel.uploads.get(job.volume_id, {})
+        upload = job.upload = self._panel.uploads.take(job.volume_id)
+        before = {} if upload is None else {"session_id": upload.session_id, "sha256": upload.sha256}
 
         def note(heard: Progress) -> None:
             job.progress = heard
@@ -178,8 +183,8 @@ class Jobs:
                 "model": model,
                 "params": {},
                 "wants": list(_WANTS),
-                "session_id": upload.get("session_id"),
-                "sha256": upload.get("sha256"),
+                "session_id": before.get("session_id"),
+                "sha256": before.get("sha256"),
             }
             try:
                 if server is None or not self._panel.is_connected_to(server["url"]):
@@ -187,11 +192,11 @@ class Jobs:
                 job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
             except CovidBertError as problem:
                 shutil.rmtree(folder, ignore_errors=True)
-                fail(Failure(problem.code, problem.message, problem.hint, kept=upload))
+                fail(Failure(problem.code, problem.message, problem.hint, kept=before))
 
         self._jobs[job.volume_id] = job
         preparation = Preparation(
-            self._panel, folder, [copy], None, done=send, failed=fail, cancelled=stop, progress=note, kept=upload
+            self._panel, folder, [copy], None, done=send, failed=fail, cancelled=stop, progress=note, kept=before
         )
         job.task = preparation
         preparation.start()
@@ -222,18 +227,13 @@ class Jobs:
         return len(jobs)
 
     def _end(self, job: Job, kept: dict[str, Any], server: dict[str, Any] | None) -> None:
-        if job.is_dropped:
-            return
-        del self._jobs[job.volume_id]
-        if server is None or not self._panel.is_connected_to(server["url"]):
-            # What another server keeps is nothing to the one in use.
+        # What another server keeps is nothing to the one in use.
+        is_there = server is not None and self._panel.is_connected_to(server["url"])
+        is_wanted = is_there and not job.is_dropped
+        self._panel.uploads.end(job.volume_id, job.upload, kept, server, is_wanted)
+        if not job.is_dropped:
+            del self._jobs[job.volume_id]
             self._panel.refresh()
-            return
-        if kept.get("session_id"):
-            self._panel.uploads[job.volume_id] = {name: kept.get(name) for name in ("session_id", "sha256")}
-        else:
-            self._panel.uploads.pop(job.volume_id, None)
-        self._panel.refresh()
 
     def _show(self, job: Job, answer: dict[str, Any], then: Callable[[Any, scene.Shown], None]) -> None:
         if answer["result"] is None:

@@ -67,9 +67,10 @@ class ResultSection(Section):
         if result is not self._result or shown is not self._shown:
             self._result, self._shown = result, shown
             self.card = None if result is None else card_of(result)
+            # First, while they cannot be seen: a label that is hidden while its box is being shown stays on show.
+            self._show_card()
             self.ui.resultBox.setVisible(result is not None)
             self.ui.emptyLabel.setVisible(result is None)
-            self._show_card()
             self.evidence.show(self.panel.volume if result is not None else None, result)
             measurement_table.fill(self.ui.measurementTable, result)
             self._observe_parts()
@@ -108,7 +109,6 @@ class ResultSection(Section):
         if card is None:
             return
         known = card.calibrated
-        self.ui.probabilityLabel.setVisible(known is not None)
         if known is not None:
             paint_into(
                 self.ui.probabilityLabel,
@@ -130,6 +130,7 @@ class ResultSection(Section):
         self.ui.cardResearchLabel.text = card.research_use_only
         _notice(self.ui.bannerLabel, card.banner)
         self.ui.headingLabel.text = card.heading
+        self.ui.probabilityLabel.setVisible(card.calibrated is not None)
         self.ui.calibrationLabel.text = "\n".join(card.calibration)
         self.ui.scoresTitle.text = card.bars_title
         self.ui.stagesLabel.text = "\n".join(f"• {stage}" for stage in card.stages)

@@ -10,6 +10,7 @@ import slicer
 
 from .. import correction
 from ..export import VolumeCopy
+from ..fingerprint import of_image
 from ..i18n import tr as _
 from ..masks import MaskCopy
 from ..problems import CovidBertError
@@ -77,7 +78,7 @@ class Submission:
         CovidBertError
             If it is no mask, by what is known without looking at voxels, or the volume is no CT.
         """
-        url = self._panel.server["url"]
+        url, content = self._panel.server["url"], of_image(volume)
         folder = self._panel.new_folder()
         try:
             mask = MaskCopy(corrected, volume, folder)
@@ -101,7 +102,7 @@ class Submission:
                     "tag": "final",
                     "study_label": label,
                 }
-                self._start(order, self._mask_saved, volume)
+                self._start(order, self._mask_saved, volume, content if study is None else study.content)
             except CovidBertError as problem:
                 shutil.rmtree(folder, ignore_errors=True)
                 fail(Failure(problem.code, problem.message, problem.hint))
@@ -131,41 +132,43 @@ class Submission:
 
     def send_label(self, volume: Any, image: str, label: dict[str, Any]) -> None:
         """Save what is said about a study that the server knows as `image`."""
-        self._start({"kind": "study_label_put", "image": image, "study_label": label}, self._label_saved, volume)
+        order = {"kind": "study_label_put", "image": image, "study_label": label}
+        self._start(order, self._label_saved, volume, of_image(volume))
 
     def _begin(self, task: Preparation | Task, volume: Any) -> None:
         self._task, self._sent, self._outcome = task, volume, ""
         self._panel.messages.clear()
         self._changed(None)
 
-    def _start(self, order: dict[str, Any], done: Callable[[dict[str, Any]], None], volume: Any) -> None:
+    def _start(self, order: dict[str, Any], done: Callable[[dict[str, Any]], None], volume: Any, content: str) -> None:
+        """Start an order about a volume whose fingerprint was `content` when it was copied."""
         url = self._panel.server["url"]
 
         def failed(failure: Failure) -> None:
-            self._keep(failure.kept, volume, url)
+            self._keep(failure.kept, volume, url, content)
             if order["kind"] == "submit":
                 self._outcome = _not_submitted()
                 if "version" in failure.kept:
                     self._outcome = _("The mask was saved on the server, the study label was not.")
 
         def finished(result: dict[str, Any]) -> None:
-            self._keep(result, volume, url)
+            self._keep(result, volume, url, content)
             done(result)
 
         def cancelled() -> None:
             self._outcome = _cancelled()
-            self._keep({} if task is None else task.kept, volume, url)
+            self._keep({} if task is None else task.kept, volume, url, content)
 
         task = self._panel.start(
             order, done=finished, failed=failed, cancelled=cancelled, progress=self._changed, ended=self._ended
         )
         self._begin(task, volume)
 
-    def _keep(self, facts: dict[str, Any], volume: slicer.vtkMRMLScalarVolumeNode, url: str) -> None:
+    def _keep(self, facts: dict[str, Any], volume: Any, url: str, content: str) -> None:
         """Note under which id the server knows the volume now: it is not added a second time."""
         image = facts.get("image")
         if isinstance(image, str) and image and volume.GetScene() is not None:
-            correction.remember_image(volume, url, image)
+            correction.remember_image(volume, url, image, content)
 
     def _mask_saved(self, result: dict[str, Any]) -> None:
         version, author = result.get("version"), result.get("author") or self._panel.offer.get("user", "")
