@@ -205,14 +205,14 @@ def test_table_without_names(
     wait_until(lambda: len(orders.all) == 2)
     answer(orders.last, 0.6, None, no_lesions())
     wait_until(lambda: len(orders.all) == 3)
-    orders.last.failed("not-ct", f"{NAMES[2]} is no CT.")
+    orders.last.failed("not-ct", f"Roe, Richard (once {NAMES[2]}) is no CT.")
     wait_until(lambda: not batch.is_running)
     path = tmp_path / "table.csv"
     table = {row["study"]: row for row in exported(batch, press, path)}
-    assert all(name.encode() not in path.read_bytes() for name in NAMES)
+    assert all(name.encode() not in path.read_bytes() for name in (*NAMES, "Roe"))
     failed = next(row for row in table.values() if row["state"] == "failed")
     assert failed["study"].startswith("study ")
-    assert failed["message"] == f"{failed['study']} is no CT. Do this."
+    assert failed["message"] == "This is no chest CT in Hounsfield units. Choose another volume."
     done = [row for row in batch.rows if row.state == "done"]
     assert {float(table[row.result.study.identifier]["score"]) for row in done} <= {0.9, 0.6}
     assert all("esearch use only" in row["notice"] for row in table.values())

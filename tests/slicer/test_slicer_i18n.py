@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from CovidBertLib import i18n
+from CovidBertLib import i18n, problems, task
+from CovidBertLib.client import errors
 from CovidBertLib.panel.stages import stage_text
 from needed import REPOSITORY
 
@@ -30,6 +31,36 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 def test_texts_are_translated_in_the_context_of_their_file(asked: list[tuple[str, str]]) -> None:
     assert stage_text("saving") == "SAVING"
     assert ("panel.stages", "Saving") in asked
+
+
+def test_failure_is_told_in_the_users_language_where_there_is_a_translation(asked: list[tuple[str, str]]) -> None:
+    assert problems.in_users_language("busy", "The queue holds 8 jobs.", "Wait.") == (
+        "THE SERVER TAKES NO MORE JUST NOW.",
+        "TRY AGAIN LATER.",
+    )
+    assert any(context.endswith("problems") and text == "Try again later." for context, text in asked)
+    assert problems.in_users_language("new-code", "Said.", "Do.") == ("Said.", "Do.")
+
+
+def test_failure_is_told_as_the_server_says_it_where_there_is_none() -> None:
+    said = ("The queue holds 8 jobs.", "Wait.")
+    assert problems.in_users_language("busy", *said) == said
+
+
+def test_worker_is_heard_in_the_users_language(asked: list[tuple[str, str]]) -> None:
+    event = {"code": "gone", "message": "m", "hint": "h", "request_id": "r1", "retry_after": None, "kept": {}}
+    failure = task._failure(event)
+    assert (failure.message, failure.hint, failure.request_id) == (
+        "THE SERVER NO LONGER HAS THIS.",
+        "START AGAIN.",
+        "r1",
+    )
+
+
+@pytest.mark.parametrize("code", sorted(errors.ClientError.__subclasses__(), key=repr), ids=lambda kind: kind.__name__)
+def test_codes_of_the_client_have_words(code: type[errors.ClientError]) -> None:
+    asked_by_the_program = {"bad-request", "cancelled", "local-file", "bad-order"}
+    assert (problems.words_of(code.default_code) is None) == (code.default_code in asked_by_the_program)
 
 
 def test_context_is_found_once_for_each_file(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:

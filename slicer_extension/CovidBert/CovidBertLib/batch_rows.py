@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .csv_cells import plain
 from .i18n import tr as _
-from .problems import CovidBertError
+from .problems import CovidBertError, words_of
 from .result import Result
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
@@ -55,7 +55,9 @@ class BatchRow:
     state
         One of `WAITING`, `RUNNING`, `DONE`, `FAILED` and `CANCELLED`.
     message
-        Why it failed, and what to do.
+        Why it failed, and what to do; it may name the volume, and with it the patient.
+    code
+        Short name of that; it never names anybody.
     """
 
     number: int
@@ -64,6 +66,7 @@ class BatchRow:
     series: str = ""
     state: str = WAITING
     message: str = ""
+    code: str = ""
     model: str = ""
     result: Result | None = None
 
@@ -126,8 +129,8 @@ def to_csv(rows: Iterable[BatchRow], research_use_only: str, with_names: bool = 
     writer.writerow([*_COLUMNS, *(["name"] if with_names else []), "notice"])
     for row in rows:
         notice = research_use_only if row.result is None else row.result.research_use_only
-        # What went wrong may be told with the volume's name.
-        message = row.message if with_names or not row.name else row.message.replace(row.name, f"study {row.number}")
+        # What went wrong may be told with the name of a volume, the present one or a former: its code names nobody.
+        message = row.message if with_names or not row.message else " ".join(words_of(row.code) or (row.code,))
         cells = [*_cells(row, message), *([row.name] if with_names else []), notice]
         writer.writerow([plain(cell) for cell in cells])
     return text.getvalue()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from .i18n import tr
+
 
 class CovidBertError(Exception):
     """Something that the user can do something about.
@@ -47,3 +51,66 @@ class SceneError(CovidBertError):
     """The scene lacks what is needed."""
 
     default_code = "missing-node"
+
+
+def words_of(code: str) -> tuple[str, str] | None:
+    """Return message and hint of a code in the user's language, which name nobody; None for a code of others."""
+    return _sentences(tr).get(code)
+
+
+def in_users_language(code: str, message: str, hint: str) -> tuple[str, str]:
+    """Return message and hint of a code as they are to be shown.
+
+    Parameters
+    ----------
+    code
+        Of the client or the server.
+    message, hint
+        In English, as the client or the server says them: they may know more than the code.
+
+    Returns
+    -------
+    The panel's own sentences where they are translated into the user's language, else those that are given.
+    """
+    translated = words_of(code)
+    return (message, hint) if translated is None or translated == _sentences(str).get(code) else translated
+
+
+def _sentences(_: Callable[[str], str]) -> dict[str, tuple[str, str]]:
+    """Return message and hint by code; the name of the parameter is that by which texts for translators are found."""
+    return {
+        "wrong-address": (_("The address is not that of a server."), _("Check the server's address.")),
+        "unreachable": (
+            _("Nothing can be reached at the server's address."),
+            _("Check host and port, and whether the server runs."),
+        ),
+        "wrong-server": (_("What answers is not a covid-bert server."), _("Check host and port.")),
+        "certificate-not-trusted": (
+            _("The server's certificate is not trusted."),
+            _("Choose the CA file of the authority that made it."),
+        ),
+        "version-mismatch": (
+            _("The server is of a version that this module does not work with."),
+            _("Update the module, or ask the administrator to update the server."),
+        ),
+        "token-missing": (_("The server wants a token."), _("Enter the token that its administrator gave you.")),
+        "token-refused": (_("The server does not know the token."), _("Enter it again, or ask for another one.")),
+        "not-allowed": (_("Your token does not allow this."), _("Ask the server's administrator for the role.")),
+        "not-found": (_("The server does not have this."), _("Look at the list again.")),
+        "gone": (_("The server no longer has this."), _("Start again.")),
+        "conflict": (_("This does not fit what the server has now."), _("Look again, then repeat it.")),
+        "too-large": (_("The study is larger than the server takes."), _("Crop it, or ask the administrator.")),
+        "busy": (_("The server takes no more just now."), _("Try again later.")),
+        "server-error": (_("The server failed."), _("Tell its administrator.")),
+        "invalid-answer": (_("The server gave an answer that is none."), _("Tell its administrator.")),
+        "connection-lost": (_("The connection ended before the answer was complete."), _("Check network and server.")),
+        "timeout": (_("The server did not answer in time."), _("Try again later.")),
+        "job-failed": (_("The server could not compute this study."), _("Look at the server's log.")),
+        "not-ct": (_("This is no chest CT in Hounsfield units."), _("Choose another volume.")),
+        "out-of-memory": (_("The memory does not suffice."), _("Close other volumes or programs.")),
+        "disk": (_("There is no space on the disk, or it cannot be written to."), _("Make space, then try again.")),
+        "missing-node": (_("The volume was removed."), _("Load it again.")),
+        "no-result": (_("There is no result that can be shown."), _("Choose another model.")),
+        "unsuitable-volume": (_("The volume cannot be sent: it is no whole chest CT."), _("Choose the CT itself.")),
+        "volume-changed": (_("The volume was changed while it was being classified."), _("Classify it again.")),
+    }

@@ -11,6 +11,7 @@ from typing import Any
 import qt
 
 from .i18n import tr as _
+from .problems import in_users_language
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
 _LONGEST_LINE_BYTES = 64 * 2**20
@@ -262,4 +263,5 @@ def order_line(order: dict[str, Any]) -> bytes:
 
 def _failure(event: dict[str, Any]) -> Failure:
     code, message, hint = (str(event[name]) for name in ("code", "message", "hint"))
+    message, hint = in_users_language(code, message, hint)
     return Failure(code, message, hint, event["request_id"], event["retry_after"], dict(event["kept"]))

@@ -126,7 +126,7 @@ class Batch(Section):
                 try:
                     row.result, row.state = found[0].result(), DONE
                 except CovidBertError as problem:
-                    row.message = problem.message
+                    row.message, row.code = problem.message, problem.code
             self.rows.append(row)
         self._table.show(self.rows)
 
@@ -146,7 +146,7 @@ class Batch(Section):
             return
         self._queue, self._count, self._url = list(chosen), len(chosen), self.panel.server["url"]
         for row in chosen:
-            row.state, row.message, row.result, row.model = WAITING, "", None, self._model()
+            row.state, row.message, row.code, row.result, row.model = WAITING, "", "", None, self._model()
             self._table.update(row)
         self.panel.messages.clear()
         self._next()
@@ -163,7 +163,7 @@ class Batch(Section):
                 self._start(row)
             except CovidBertError as problem:
                 self._current = None
-                self._note(row, FAILED, f"{problem.message} {problem.hint}")
+                self._note(row, FAILED, f"{problem.message} {problem.hint}", problem.code)
         if self._current is None:
             self._finish()
         self.panel.refresh()
@@ -195,10 +195,10 @@ class Batch(Section):
     def _failed(self, row: BatchRow, failure: Failure) -> None:
         if failure.code in _ENDING or self.panel.server is None:
             self._leave(_("Not tried: {reason}").format(reason=failure.message))
-        self._over(row, FAILED, f"{failure.message} {failure.hint}")
+        self._over(row, FAILED, f"{failure.message} {failure.hint}", failure.code)
 
-    def _over(self, row: BatchRow, state: str, message: str) -> None:
-        self._note(row, state, message)
+    def _over(self, row: BatchRow, state: str, message: str, code: str = "") -> None:
+        self._note(row, state, message, code)
         if row is self._current:
             # The window may draw and hear the mouse before the next study is copied.
             qt.QTimer.singleShot(0, self.panel.guarded(self._next))
@@ -213,10 +213,10 @@ class Batch(Section):
 
     def _check_lost(self) -> None:
         if self._current is not None and self._is_lost():
-            self._over(self._current, FAILED, self.panel.messages.text or _("It has no result that can be shown."))
+            self._over(self._current, FAILED, self.panel.messages.text or _("It has no result."), "no-result")
 
-    def _note(self, row: BatchRow, state: str, message: str) -> None:
-        row.state, row.message = state, message
+    def _note(self, row: BatchRow, state: str, message: str, code: str = "") -> None:
+        row.state, row.message, row.code = state, message, code
         self._table.update(row)
 
     def _leave(self, message: str) -> None:
@@ -291,7 +291,7 @@ class Batch(Section):
             return
         row = self._current
         if row is not None and row.volume_id == node.GetID():
-            self._over(row, FAILED, _("The volume was removed meanwhile."))
+            self._over(row, FAILED, _("The volume was removed meanwhile."), "missing-node")
         self.refresh()
 
     def scene_closed(self) -> None:

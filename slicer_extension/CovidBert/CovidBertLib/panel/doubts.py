@@ -57,7 +57,5 @@ def tell_edited(panel: Panel, automatic: slicer.vtkMRMLSegmentationNode | None, 
         _("{name} was changed in the scene: it is no longer the mask that the server sent.").format(
             name=automatic.GetName()
         ),
-        _(
-            "Numbers of the comparison are of the changed mask. Classify the volume again for one as the server makes it."
-        ),
+        _("The comparison is with the changed mask. Classify the volume again for one as the server makes it."),
     )
