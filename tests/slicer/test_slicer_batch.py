@@ -205,8 +205,7 @@ def test_table_without_names(
     wait_until(lambda: len(orders.all) == 2)
     answer(orders.last, 0.6, None, no_lesions())
     wait_until(lambda: len(orders.all) == 3)
-    chests[2].SetName("Roe, Richard")  # whose former name the table has
-    orders.last.failed("not-ct", f"Roe, Richard, once {NAMES[2]}, is no CT.")
+    orders.last.failed("not-ct", f"Roe, Richard (once {NAMES[2]}) is no CT.")
     wait_until(lambda: not batch.is_running)
     path = tmp_path / "table.csv"
     table = {row["study"]: row for row in exported(batch, press, path)}

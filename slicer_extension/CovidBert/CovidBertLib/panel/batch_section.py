@@ -213,8 +213,7 @@ class Batch(Section):
 
     def _check_lost(self) -> None:
         if self._current is not None and self._is_lost():
-            words = self.panel.messages.text or _("It has no result that can be shown.")
-            self._over(self._current, FAILED, words, "no-result")
+            self._over(self._current, FAILED, self.panel.messages.text or _("It has no result."), "no-result")
 
     def _note(self, row: BatchRow, state: str, message: str, code: str = "") -> None:
         row.state, row.message, row.code = state, message, code
