@@ -31,12 +31,14 @@ def never() -> bool:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_module_is_of_python_3_9_and_needs_nothing(path: Path) -> None:
+    # What compares masks is loaded by those orders only, and from what Slicer's own Python has.
+    bundled = {"numpy", "vtkmodules"} if path.name in {"labels.py", "surfaces.py"} else set()
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [str(node.module)]
-        assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "CovidBertLib"}
+        assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "CovidBertLib", *bundled}
 
 
 def test_worker_starts_where_nothing_else_is() -> None:

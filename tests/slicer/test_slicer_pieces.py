@@ -99,7 +99,8 @@ def test_what_is_edited_between_the_pieces_is_not_mixed_in(
 
 
 def test_a_copy_can_be_cancelled(panel: Any, volume: Any, orders: Orders, press: Any, wait_until: Any) -> None:
-    panel.uploads[volume.GetID()] = {"session_id": "s", "sha256": "h"}
+    kept = {"session_id": "s", "sha256": "h"}
+    panel.uploads.end(volume.GetID(), None, kept, panel.server, is_wanted=True)
     ui = panel.section("Classify").ui
     press(ui.classifyButton)
     assert panel.jobs.running(volume) is not None
@@ -107,10 +108,10 @@ def test_a_copy_can_be_cancelled(panel: Any, volume: Any, orders: Orders, press:
     assert panel.jobs.running(volume) is None
     assert panel.messages.text == "Cancelled. Nothing was changed."
     assert list(panel.work.iterdir()) == []
-    assert panel.uploads[volume.GetID()]["session_id"] == "s", "the server still has what was sent before"
     press(ui.classifyButton)
     wait_until(lambda: orders.all)
     assert len(orders.all) == 1
+    assert orders.last.content["session_id"] == "s", "the server still has what was sent before"
 
 
 def test_a_volume_that_goes_or_a_server_that_changes_ends_the_copy(

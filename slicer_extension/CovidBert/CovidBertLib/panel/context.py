@@ -293,8 +293,7 @@ class Panel:
             self.refresh()
 
     def _newest(self) -> scene.Shown | None:
-        found = [] if self.volume is None else scene.find(self.volume)
-        return found[0] if found else None
+        return next(iter([] if self.volume is None else scene.find(self.volume)), None)
 
 
 def _nodes(shown: scene.Shown) -> tuple[Any, ...]:
