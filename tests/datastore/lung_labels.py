@@ -30,7 +30,7 @@ def write_lungs(path: Path, mask: np.ndarray | None = None, affine: np.ndarray =
 
 def save_lungs(
     store: StudyDatastore, folder: Path, study: str, author: str, mask: np.ndarray | None = None, **info: Any
-):
+) -> Version:
     """Save a mask for a study, as the server does, and return its version."""
     path = write_lungs(folder / "to-save.nii.gz", mask)
     store.save_label(study, str(path), "final", {"user": author, **info})

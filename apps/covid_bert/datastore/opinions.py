@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from covid_bert.datastore.image_facts import ImageFacts, image_facts, stated_patient
 from covid_bert.datastore.index import LABELS_NAME, Index
-from covid_bert.datastore.labels import UNKNOWN_AUTHOR
 from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.study_labels import StudyLabel
-from covid_bert.datastore.versions import Version, Versions
+from covid_bert.datastore.versions import UNKNOWN_AUTHOR, Version, Versions
 from covid_bert.datastore.view import LiveView, View
 from covid_bert.errors import NotFoundError
 from covid_bert.retraining.cases import LeftOut, Part
@@ -195,10 +193,7 @@ def _saved(saved: Saved) -> tuple[float, int]:
 
 
 def _order(version: Version) -> tuple[float, int]:
-    try:
-        return datetime.fromisoformat(version.created).timestamp(), version.number
-    except (ValueError, OverflowError, OSError):
-        return 0.0, version.number
+    return version.time, version.number
 
 
 def _sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ from covid_bert.weights.files import sha256_of
 logger = logging.getLogger(__name__)
 
 VERSIONS_NAME = ".versions"
+UNKNOWN_AUTHOR = "unknown"
 _RECORD = re.compile(r"(\d{6})\.json")
 _NUMBERED = re.compile(r"(\d{6})\D.*")
 
@@ -63,6 +64,20 @@ class Version(BaseModel):
         """Name of the file beside the record."""
         # The data of a study label would else have its record's name.
         return f"{self.number:06d}.data{self.suffix}"
+
+    @property
+    def time(self) -> float:
+        """When it was saved, in seconds since 1970; 0 where the record does not say it."""
+        try:
+            return datetime.fromisoformat(self.created).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+
+    @property
+    def identity(self) -> tuple[str, float, bool, str]:
+        """What is equal for equal versions of one label in several folders, whatever their numbers."""
+        # When a file was put there is not known, only when it was found.
+        return self.author, 0.0 if self.author == UNKNOWN_AUTHOR else self.time, self.removed, self.sha256
 
 
 class Versions:
@@ -117,25 +132,43 @@ class Versions:
         OSError
             If it cannot be written; there is no new version then.
         """
+        return self.append(
+            tag, identifier,
+            Version(
+                number=1, author=author, created=_now(), suffix=suffix, sha256=sha256_of(file),
+                size=file.stat().st_size, info=info,
+            ), file,
+        )  # fmt: skip
+
+    def append(self, tag: LabelTag, identifier: str, version: Version, file: Path | None) -> Version:
+        """Keep a version whose author and time are known already as the newest one.
+
+        Parameters
+        ----------
+        tag, identifier
+            Of the label.
+        version
+            Its record; the number is given here.
+        file
+            Copied; None for a removal.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; there is no new version then.
+        """
         folder = self._folder(tag, identifier)
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max(_numbers(folder, _NUMBERED), default=0)
-        version = Version(
-            number=number, author=author, created=_now(), suffix=suffix, sha256=sha256_of(file),
-            size=file.stat().st_size, info=info,
-        )  # fmt: skip
-        with replacing(folder / version.file_name) as temporary:
-            shutil.copyfile(file, temporary)
+        version = version.model_copy(update={"number": 1 + max(_numbers(folder, _NUMBERED), default=0)})
+        if file is not None:
+            with replacing(folder / version.file_name) as temporary:
+                shutil.copyfile(file, temporary)
         self._record(folder, version)
         return version
 
     def add_removal(self, tag: LabelTag, identifier: str, author: str) -> Version:
         """Note that a label was taken away; its versions stay."""
-        folder = self._folder(tag, identifier)
-        number = 1 + max(_numbers(folder, _NUMBERED), default=0)
-        version = Version(number=number, author=author, created=_now(), removed=True)
-        self._record(folder, version)
-        return version
+        return self.append(tag, identifier, Version(number=1, author=author, created=_now(), removed=True), None)
 
     def discard(self, tag: LabelTag, identifier: str, version: Version) -> None:
         """Take back a version that could not be published."""
