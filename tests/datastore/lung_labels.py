@@ -13,6 +13,7 @@ from small_images import AFFINE, SHAPE, write_image
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
+from covid_bert.retraining.cases import LabelledStudy, LabelSet
 
 
 def lungs(shift: int = 0) -> np.ndarray:
@@ -49,3 +50,12 @@ def add_studies(folder: Path, *names: str) -> None:
 def rewrite_record(path: Path, **changes: Any) -> None:
     """Change the record of a version on the disk."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def reasons(found: LabelSet) -> dict[str, str]:
+    """Why studies were left out, by id."""
+    return {one.identifier: one.reason for one in found.left_out}
+
+
+def mask_of(study: LabelledStudy) -> np.ndarray:
+    return np.asarray(nibabel.load(study.mask).dataobj)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covid_bert.datastore.checks import state_of
 from covid_bert.datastore.detached import HEADER_SUFFIXES, voxel_file
-from covid_bert.errors import UnreadableFileError
+from covid_bert.errors import OutputError, UnreadableFileError
 from covid_bert.files import write_atomically
 from covid_bert.retraining.split import FrozenSplit
 from covid_bert.volumes.dicom_headers import files_below, is_dicom
@@ -57,7 +57,9 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     Raises
     ------
     OSError
-        If the image or the cache cannot be read or written.
+        If the image cannot be read.
+    OutputError
+        If the cache cannot be written.
     """
     voxels = _voxels(image)
     states = (state_of(image), state_of(voxels) if voxels is not None else ())
@@ -68,8 +70,14 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     sha256, content = content_of(image)
     patients = sorted(split.key("dicom", patient) for patient in patients_of(image))
     facts = ImageFacts(sha256=sha256, keys=(split.key("image", content), *patients))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, facts.model_dump_json())
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, facts.model_dump_json())
+    except OSError as error:
+        raise OutputError(
+            f"What was found in an image cannot be kept: {error.strerror}.",
+            "Make room on the disk, or allow this user to write into the data folder.",
+        ) from error
     return facts
 
 

