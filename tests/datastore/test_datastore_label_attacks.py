@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -111,9 +112,16 @@ def test_what_an_export_would_not_hold_is_refused(archive: Path, elsewhere: Path
 def test_links_bombs_and_damaged_files_are_refused(archive: Path, elsewhere: Path, tmp_path: Path) -> None:
     members = unpacked(archive)
     link = packed(tmp_path / "link.zip", members, mode=0o120777)
-    bomb = packed(
-        tmp_path / "bomb.zip", {**members, f"files/{'0' * 64}": bytes(2**22)}, compression=zipfile.ZIP_DEFLATED
-    )
+    zeros = bytes(2**22)
+    version = {"author": "eve", "sha256": hashlib.sha256(zeros).hexdigest(), "size": len(zeros)}
+
+    def add(manifest: dict[str, Any]) -> None:
+        versions = manifest["cases"][0]["versions"]
+        versions.append({**versions[0], **version})
+
+    grown = {**members, f"files/{version['sha256']}": zeros}
+    changed(add)(grown)
+    bomb = packed(tmp_path / "bomb.zip", grown, compression=zipfile.ZIP_DEFLATED)
     cut = tmp_path / "cut.zip"
     cut.write_bytes(archive.read_bytes()[:-100])
     garbage = tmp_path / "garbage.zip"
