@@ -1,4 +1,4 @@
-"""The commands for whoever runs a server: `covid-bert doctor`, `audit`, `backup` and `restore`."""
+"""The commands for whoever runs a server: `covid-bert doctor`, `audit`, `labels`, `backup` and `restore`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from covid_bert.cli_groups import console
 operations_app = typer.Typer()
 audit_app = typer.Typer(help="The record of who changed what on the server.", no_args_is_help=True)
 operations_app.add_typer(audit_app, name="audit")
+labels_app = typer.Typer(
+    help="The labels of several readers: compare them, carry them elsewhere.", no_args_is_help=True
+)
+operations_app.add_typer(labels_app, name="labels")
 
+StudiesOption = Annotated[Path, typer.Option("--studies", help="Folder with the studies, as the server has it.")]
 Studies = Annotated[Path, typer.Argument(help="Folder with the studies, as the server has it.")]
 
 
@@ -62,3 +67,50 @@ def restore(
     from covid_bert.commands.backup import restore as run
 
     run(source, studies, replace=replace, console=console())
+
+
+@labels_app.command("agreement")
+def labels_agreement(
+    studies: StudiesOption,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how far readers agree: Dice of their masks, kappa of their classes, with intervals over patients."""
+    from covid_bert.commands.labels import agreement as run
+
+    run(studies, console(), as_json=as_json)
+
+
+@labels_app.command("export")
+def labels_export(
+    studies: StudiesOption, target: Annotated[Path, typer.Argument(help="New file, for example labels.zip.")]
+) -> None:
+    """Write all labels with their history into one file; no images, and no names of studies."""
+    from covid_bert.commands.labels import export as run
+
+    run(studies, target, console())
+
+
+@labels_app.command("import")
+def labels_import(
+    studies: StudiesOption,
+    source: Annotated[Path, typer.Argument(help="File of `covid-bert labels export`.")],
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Leave out labels of images that are not in the folder.")
+    ] = False,
+) -> None:
+    """Merge a label set into that of a folder with the same images; nothing that is there is lost."""
+    from covid_bert.commands.labels import bring_in as run
+
+    run(source, studies, console(), known_only=known_only)
+
+
+@labels_app.command("split")
+def labels_split(
+    studies: StudiesOption,
+    training: Annotated[int | None, typer.Option(min=1, max=98, help="Share in percent, for new patients.")] = None,
+    validation: Annotated[int | None, typer.Option(min=1, max=98, help="Share in percent, for new patients.")] = None,
+) -> None:
+    """Show the frozen split, or change the shares by which those who come next are drawn; nobody is moved."""
+    from covid_bert.commands.labels import split as run
+
+    run(studies, console(), training=training, validation=validation)

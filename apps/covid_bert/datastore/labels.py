@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ from covid_bert.datastore.index import Draft, Entry
 from covid_bert.datastore.information import without_reserved
 from covid_bert.datastore.names import MASK_SUFFIXES, LabelTag, split_name
 from covid_bert.datastore.scan import STUDY_LABEL_SUFFIX
-from covid_bert.datastore.versions import Version, Versions
+from covid_bert.datastore.versions import UNKNOWN_AUTHOR, Version, Versions
 from covid_bert.datastore.view import View
 from covid_bert.files import is_temporary, replacing, sync
 from covid_bert.weights.files import sha256_of
 
-UNKNOWN_AUTHOR = "unknown"
 _LONGEST_INFO = 8192
 
 
@@ -114,17 +114,60 @@ class Labels:
                 path.unlink()
         for tag, identifier in list(self.versions.labels()):
             self.versions.tidy(tag, identifier)
-            newest = self.versions.newest(tag, identifier)
-            if newest is None or identifier not in view.studies:
-                continue
-            label = draft.objects.get(identifier, {}).get("labels", {}).get(tag.value)
-            published = label["info"].get("version", 0) if label is not None else 0
-            present = identifier in view.label_names[tag]
-            if newest.removed:
-                if label is not None or present:
-                    self._unpublish(draft, view, identifier, tag)
-            elif published < newest.number or not present:
-                self.publish(draft, view, identifier, newest, tag)
+            self._settle(draft, view, identifier, tag)
+
+    def merge(
+        self, draft: Draft, view: View, identifier: str, tag: LabelTag, others: Sequence[tuple[Version, Path | None]]
+    ) -> int:
+        """Add versions that were saved elsewhere, and publish the newest of all; nothing is lost or replaced.
+
+        Parameters
+        ----------
+        draft, view
+            The index that is being changed, and what is offered.
+        identifier, tag
+            Study and kind of label.
+        others
+            Records with their files (None for removals). Those that are there already are passed over.
+
+        Returns
+        -------
+        int
+            How many were added.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written. Those that were stay; merging once more completes them.
+        """
+        for name in view.label_names[tag].get(identifier, ()):
+            self._adopt(identifier, tag, self._folder / tag.value / name)
+        known = {version.identity for version in self.versions.history(tag, identifier)}
+        added = sorted((other for other in others if other[0].identity not in known), key=lambda other: other[0].time)
+        for version, file in added:
+            self.versions.append(tag, identifier, version, file)
+        history = self.versions.history(tag, identifier)
+        newest = max(history, key=lambda version: (version.time, version.number), default=None)
+        if newest is not None and newest.identity != history[-1].identity:
+            # What has the highest number is what is offered: it is noted once more, behind those that came.
+            file = None if newest.removed else self.versions.path(tag, identifier, newest)
+            self.versions.append(tag, identifier, newest, file)
+        self._settle(draft, view, identifier, tag)
+        return len(added)
+
+    def _settle(self, draft: Draft, view: View, identifier: str, tag: LabelTag) -> None:
+        """Offer the newest version of a label, if it is not yet."""
+        newest = self.versions.newest(tag, identifier)
+        if newest is None or identifier not in view.studies:
+            return
+        label = draft.objects.get(identifier, {}).get("labels", {}).get(tag.value)
+        published = label["info"].get("version", 0) if label is not None else 0
+        present = identifier in view.label_names[tag]
+        if newest.removed:
+            if label is not None or present:
+                self._unpublish(draft, view, identifier, tag)
+        elif published < newest.number or not present:
+            self.publish(draft, view, identifier, newest, tag)
 
     def _adopt(self, identifier: str, tag: LabelTag, path: Path) -> None:
         """Keep a file that was put there by others as a version, before it is replaced."""

@@ -24,6 +24,7 @@ from covid_bert.weights.files import sha256_of
 logger = logging.getLogger(__name__)
 
 VERSIONS_NAME = ".versions"
+UNKNOWN_AUTHOR = "unknown"
 _RECORD = re.compile(r"(\d{6})\.json")
 _NUMBERED = re.compile(r"(\d{6})\D.*")
 
@@ -64,6 +65,20 @@ class Version(BaseModel):
         # The data of a study label would else have its record's name.
         return f"{self.number:06d}.data{self.suffix}"
 
+    @property
+    def time(self) -> float:
+        """When it was saved, in seconds since 1970; 0 where the record does not say it."""
+        try:
+            return datetime.fromisoformat(self.created).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+
+    @property
+    def identity(self) -> tuple[str, float, bool, str]:
+        """What is equal for equal versions of one label in several folders, whatever their numbers."""
+        # When a file was put there is not known, only when it was found.
+        return self.author, 0.0 if self.author == UNKNOWN_AUTHOR else self.time, self.removed, self.sha256
+
 
 class Versions:
     """The versions of all labels in one folder. Writing needs the index's lock.
@@ -80,6 +95,11 @@ class Versions:
     def history(self, tag: LabelTag, identifier: str) -> list[Version]:
         """Return the versions of a label, the first one first. Damaged records are left out with a warning."""
         return list(self._newest_first(tag, identifier))[::-1]
+
+    def damaged(self, tag: LabelTag, identifier: str) -> list[int]:
+        """Return the numbers of versions whose record cannot be read."""
+        intact = {version.number for version in self._newest_first(tag, identifier)}
+        return sorted(_numbers(self._folder(tag, identifier), _RECORD) - intact)
 
     def newest(self, tag: LabelTag, identifier: str) -> Version | None:
         """Return the newest version of a label, or None if it has none."""
@@ -112,25 +132,43 @@ class Versions:
         OSError
             If it cannot be written; there is no new version then.
         """
+        return self.append(
+            tag, identifier,
+            Version(
+                number=1, author=author, created=_now(), suffix=suffix, sha256=sha256_of(file),
+                size=file.stat().st_size, info=info,
+            ), file,
+        )  # fmt: skip
+
+    def append(self, tag: LabelTag, identifier: str, version: Version, file: Path | None) -> Version:
+        """Keep a version whose author and time are known already as the newest one.
+
+        Parameters
+        ----------
+        tag, identifier
+            Of the label.
+        version
+            Its record; the number is given here.
+        file
+            Copied; None for a removal.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; there is no new version then.
+        """
         folder = self._folder(tag, identifier)
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max(_numbers(folder, _NUMBERED), default=0)
-        version = Version(
-            number=number, author=author, created=_now(), suffix=suffix, sha256=sha256_of(file),
-            size=file.stat().st_size, info=info,
-        )  # fmt: skip
-        with replacing(folder / version.file_name) as temporary:
-            shutil.copyfile(file, temporary)
+        version = version.model_copy(update={"number": 1 + max(_numbers(folder, _NUMBERED), default=0)})
+        if file is not None:
+            with replacing(folder / version.file_name) as temporary:
+                shutil.copyfile(file, temporary)
         self._record(folder, version)
         return version
 
     def add_removal(self, tag: LabelTag, identifier: str, author: str) -> Version:
         """Note that a label was taken away; its versions stay."""
-        folder = self._folder(tag, identifier)
-        number = 1 + max(_numbers(folder, _NUMBERED), default=0)
-        version = Version(number=number, author=author, created=_now(), removed=True)
-        self._record(folder, version)
-        return version
+        return self.append(tag, identifier, Version(number=1, author=author, created=_now(), removed=True), None)
 
     def discard(self, tag: LabelTag, identifier: str, version: Version) -> None:
         """Take back a version that could not be published."""
