@@ -59,7 +59,7 @@ def serviceable(name: str, check: Callable[[InstalledWeights], object] = lambda 
         for weights in _earlier(name):
             with contextlib.suppress(WeightsError):
                 check(weights.verified())
-                return Serviceable(weights, _warning(name, weights))
+                return Serviceable(weights, _warning(error, weights))
         raise error
 
 
@@ -117,9 +117,6 @@ def _earlier(name: str) -> Iterator[InstalledWeights]:
                 yield found
 
 
-def _warning(name: str, used: InstalledWeights) -> str:
+def _warning(error: WeightsError, used: InstalledWeights) -> str:
     origin = ", which came with the program," if used.shipped else ""
-    return (
-        f"The live version of {name} is damaged, and {used.version}{origin} was used in its place. "
-        "`covid-bert weights verify` says what is wrong."
-    )
+    return f"{error.message} {used.name} {used.version}{origin} was used in its place."
