@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.retraining.models import Model, model_of_head
 from covid_bert.retraining.records import RECORD_FILE, TrainingRecord
+from covid_bert.systems.loading import weights_of
 from covid_bert.weights.companions import companions
 from covid_bert.weights.history import history
-from covid_bert.weights.serving import serviceable
+from covid_bert.weights.serving import rollback, serviceable
 from covid_bert.weights.store import installed, list_versions, live_version, publish
 from covid_bert.weights.version_folder import InstalledWeights
 
@@ -85,10 +86,12 @@ def version_states(name: str) -> list[VersionState]:
     return [_state(name, version, current, former) for version in reversed(list_versions(name))]
 
 
-def warning_of(name: str) -> str | None:
-    """Say what is wrong with the live version of some weights and what serves in its place; None if nothing is."""
+def warning_of(model: Model) -> str | None:
+    """Say what is wrong with the live version of a model and what serves in its place; None if nothing is."""
     try:
-        return serviceable(name).warning
+        if model.configuration is None:
+            return serviceable(model.head).warning
+        return " ".join(weights_of(model.configuration).warnings) or None
     except WeightsError as error:
         return str(error)
 
@@ -125,6 +128,17 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
             "To publish it in spite of that, say so: despite_gate in the request, or --despite-gate.",
         )
     return publish(name, version, by=by, reason="Despite the gate." if despite_gate else "Chosen.")
+
+
+def roll_back_version(name: str, *, by: str) -> InstalledWeights:
+    """Go back to what was live before, passing over what is damaged since; errors as `covid_bert.weights.rollback`."""
+    model = model_of_head(name)
+
+    def check(weights: InstalledWeights) -> None:
+        if model is not None:
+            check_companions(model, weights)
+
+    return rollback(name, by=by, reason="Rolled back.", check=check)
 
 
 def check_companions(model: Model, head: InstalledWeights) -> None:
