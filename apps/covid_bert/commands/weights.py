@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress as Bars
@@ -11,11 +11,9 @@ from rich.table import Table
 
 from covid_bert.errors import WeightsError
 from covid_bert.progress import Progress
-from covid_bert.weights import InstalledWeights, entries, live
+from covid_bert.weights import InstalledWeights, entries, live, serviceable
+from covid_bert.weights.states import VersionState, version_states
 from covid_bert.weights.store import list_names
-
-if TYPE_CHECKING:
-    from covid_bert.retraining.versions import VersionState
 
 # Who did it, in the history.
 COMMAND_LINE = "command line"
@@ -23,9 +21,6 @@ COMMAND_LINE = "command line"
 
 def show(console: Console) -> None:
     """Print what is known and what is installed."""
-    from covid_bert.retraining.models import MODELS
-    from covid_bert.retraining.versions import version_states, warning_of
-
     table = Table(
         title="Weights",
         caption="live: the version that is used, your own or shipped; without one the network is untrained",
@@ -47,10 +42,10 @@ def show(console: Console) -> None:
             "fetch" if entry is not None and entry.url else "import",
         )
     console.print(table)
-    for model in MODELS.values():
-        warning = warning_of(model)
-        if warning:
-            console.print(f"[red]{model.name}: {warning}[/red]", highlight=False)
+    for name in list_names():
+        with contextlib.suppress(WeightsError):
+            for warning in serviceable(name).warnings:
+                console.print(f"[red]{warning}[/red]", highlight=False)
 
 
 def _described(version: VersionState) -> str:

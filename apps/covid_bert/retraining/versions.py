@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-
 from pydantic import ValidationError
 
 from covid_bert.errors import ConflictError, WeightsError
@@ -12,42 +9,9 @@ from covid_bert.retraining.models import Model, model_of_head
 from covid_bert.retraining.records import RECORD_FILE, TrainingRecord
 from covid_bert.systems.loading import weights_of
 from covid_bert.weights.companions import companions
-from covid_bert.weights.history import history
 from covid_bert.weights.serving import rollback, serviceable
-from covid_bert.weights.store import installed, list_versions, live_version, publish
+from covid_bert.weights.store import installed, publish
 from covid_bert.weights.version_folder import InstalledWeights
-
-
-class State(str, Enum):
-    """What a version is now; of several that fit, the first one."""
-
-    DAMAGED = "damaged"
-    LIVE = "live"
-    SHIPPED = "shipped"
-    FORMER = "former"
-    CANDIDATE = "candidate"
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """One version.
-
-    Parameters
-    ----------
-    version
-        Its name.
-    state
-        What it is now.
-    weights
-        None if its manifest cannot be read.
-    is_live
-        Whether the pointer names it, also if it is damaged.
-    """
-
-    version: str
-    state: State
-    weights: InstalledWeights | None
-    is_live: bool
 
 
 def training_record(weights: InstalledWeights) -> TrainingRecord | None:
@@ -68,22 +32,6 @@ def training_record(weights: InstalledWeights) -> TrainingRecord | None:
             f"The record of the training of {weights.name} {weights.version} cannot be read.",
             "It was made by another version of covid-bert: update it.",
         ) from error
-
-
-def version_states(name: str) -> list[VersionState]:
-    """All versions of some weights, newest first.
-
-    Parameters
-    ----------
-    name
-        Of the weights, for instance the head of a model.
-    """
-    try:
-        current = live_version(name)
-    except WeightsError:
-        current = None
-    former = {line.version for line in history(name)}
-    return [_state(name, version, current, former) for version in reversed(list_versions(name))]
 
 
 def warning_of(model: Model) -> str | None:
@@ -152,22 +100,3 @@ def check_companions(model: Model, head: InstalledWeights) -> None:
     configuration = model.configuration
     if configuration is not None and configuration.head is not None:
         companions({role: part.weights for role, part in configuration.parts.items()}, configuration.head, head)
-
-
-def _state(name: str, version: str, current: str | None, former: set[str | None]) -> VersionState:
-    is_live = version == current
-    try:
-        weights = installed(name, version)
-    except WeightsError:
-        return VersionState(version, State.DAMAGED, None, is_live)
-    try:
-        weights.verified()
-    except WeightsError:
-        return VersionState(version, State.DAMAGED, weights, is_live)
-    if is_live:
-        state = State.LIVE
-    elif weights.shipped:
-        state = State.SHIPPED
-    else:
-        state = State.FORMER if version in former else State.CANDIDATE
-    return VersionState(version, state, weights, is_live)

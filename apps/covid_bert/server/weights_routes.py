@@ -11,15 +11,13 @@ from covid_bert.errors import NotFoundError, WeightsError
 from covid_bert.retraining.models import MODELS, Model, model_named
 from covid_bert.retraining.records import GateDecision, TrainingRecord
 from covid_bert.retraining.versions import (
-    State,
-    VersionState,
     publish_version,
     roll_back_version,
     training_record,
-    version_states,
     warning_of,
 )
 from covid_bert.server.authentication import caller_of
+from covid_bert.weights.states import State, VersionState, version_states
 from covid_bert.weights.version_folder import InstalledWeights
 
 _VERSION = r"^v\d{3,8}$"
