@@ -53,7 +53,8 @@ def default_segmenter(device: str = "auto") -> LoadedSegmenter | None:
     found = serviceable(WEIGHTS_NAME)
     if found.weights is None:
         return None
-    return replace(load_segmenter(found.weights, ARCHITECTURE, device), warnings=found.warnings)
+    segmenter = load_segmenter(found.weights, ARCHITECTURE, device)
+    return replace(segmenter, warnings=found.warnings) if found.warnings else segmenter
 
 
 def is_possible(volume: Volume) -> bool:
