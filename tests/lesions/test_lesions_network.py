@@ -208,3 +208,14 @@ def test_progress_is_told_and_cancel_stops_between_batches(phantom, lesions_by_d
     with pytest.raises(CancelledError):
         segment_lesions(phantom.volume, phantom.lungs, progress, device="cpu")
     assert len(lesions_by_density.shown) < 2 * batches
+
+
+def test_a_damaged_live_version_is_replaced_by_the_former_one_and_named(phantom) -> None:
+    former = install_lesion_weights()
+    damaged = install_lesion_weights(threshold=0.4)
+    damaged.path.write_bytes(b"nothing")
+    lesions = segment_lesions(phantom.volume, phantom.lungs, device="cpu")
+    assert lesions.weights == former.identity
+    assert len(lesions.warnings) == 1
+    assert f"{damaged.version} is damaged" in lesions.warnings[0]
+    assert f"{former.version} was used in its place" in lesions.warnings[0]

@@ -274,6 +274,19 @@ class TestChoice:
         assert str(path.parent) not in str(caught.value)
 
 
+def test_a_damaged_live_version_is_replaced_by_the_former_one_and_named(chest: Chest, monkeypatch) -> None:
+    volume = in_tissue(chest)
+    former = install()
+    install(trained_on="other studies").write_bytes(b"nothing")
+    monkeypatch.setattr(unet.default_segmenter("cpu").module, "forward", thresholding(volume).module.forward)
+    for method in ("auto", "unet"):
+        lungs = segment_lungs(volume, method, device="cpu")
+        assert lungs.weights.version == former.parent.name == "v001"
+        assert len(lungs.warnings) == 1
+        assert "v002 is damaged" in lungs.warnings[0]
+        assert "v001 was used in its place" in lungs.warnings[0]
+
+
 def test_a_network_is_kept_until_other_weights_are_live(chest: Chest) -> None:
     load: Callable[[], LoadedSegmenter] = lambda: unet.default_segmenter("cpu")  # noqa: E731
     install()

@@ -33,6 +33,8 @@ class LoadedSegmenter:
     dtype
         Type of its parameters and input; None for float32. Loaded ones have bfloat16 where the processor computes
         in it.
+    warnings
+        Sentences for the result: that other weights were used than the live ones.
     """
 
     module: nn.Module
@@ -40,6 +42,7 @@ class LoadedSegmenter:
     window_hu: tuple[float, float]
     device: torch.device
     dtype: torch.dtype | None = None
+    warnings: tuple[str, ...] = ()
 
 
 # By name, architecture and device: the weights and their network.
@@ -81,8 +84,6 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
     import torch
 
     from covid_bert.networks.architectures import ARCHITECTURES
-    from covid_bert.networks.devices import fast_dtype
-    from covid_bert.networks.fusion import fuse_batch_norms
 
     contract = weights.manifest.input
     if contract is None or contract.window_hu is None:
@@ -94,7 +95,27 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
         module = ARCHITECTURES[architecture]()
     module = module.to_empty(device="cpu").eval()
     identity = load_into(module, weights, architecture=architecture)
+    return prepared(module, identity, contract.window_hu, device)
+
+
+def prepared(
+    module: nn.Module, identity: WeightsIdentity, window_hu: tuple[float, float], device: torch.device
+) -> LoadedSegmenter:
+    """Make a network ready for inference, in place.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode.
+    identity, window_hu, device
+        See `LoadedSegmenter`.
+    """
+    import torch
+
+    from covid_bert.networks.devices import fast_dtype
+    from covid_bert.networks.fusion import fuse_batch_norms
+
     module = fuse_batch_norms(module.requires_grad_(False))  # type: ignore[type-var]
     dtype = fast_dtype(device)
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedSegmenter(module, identity, contract.window_hu, device, dtype)
+    return LoadedSegmenter(module, identity, window_hu, device, dtype)
