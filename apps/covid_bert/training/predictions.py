@@ -1,9 +1,9 @@
-"""What the small configurations' networks say of synthetic studies, as the systems run them."""
+"""What the small configurations' networks say of studies, as the systems run them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,9 @@ from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.systems.baseline import central_slices
 from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS, SMALL_INPUT_SIDE
 from covid_bert.systems.s1 import segment_tokens
-from covid_bert.training.studies import ClassifierStudy
+from covid_bert.training.seen import SeenStudy
+
+PROCESSOR = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,11 @@ class StudyEmbeddings:
 
 
 def embed_studies(
-    module: ClipNetwork, studies: list[ClassifierStudy], *, on_study: Callable[[int], None] | None = None
+    module: ClipNetwork,
+    studies: Sequence[SeenStudy],
+    *,
+    device: torch.device = PROCESSOR,
+    on_study: Callable[[int], None] | None = None,
 ) -> list[StudyEmbeddings]:
     """Run the clip network over all clips of both systems, with folded batch norms and in the precision of use.
 
@@ -52,12 +58,14 @@ def embed_studies(
         Trained; not changed.
     studies
         Any.
+    device
+        Where it computes; the embeddings come back to the CPU.
     on_study
         Told the number of studies that are done; may raise to cancel.
     """
-    ready = copy.deepcopy(module).eval().requires_grad_(False)
+    ready = copy.deepcopy(module).to(device).eval().requires_grad_(False)
     fuse_batch_norms(ready.trunk)
-    dtype = fast_dtype(torch.device("cpu"))
+    dtype = fast_dtype(device)
     ready.trunk.to(dtype=dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     found = []
     for number, study in enumerate(studies):
@@ -65,14 +73,14 @@ def embed_studies(
         sets, ranges = phase_sets(slices, CLIP_LENGTH), windows(slices, CLIP_LENGTH)
         clips = torch.cat([stack.clip(positions, SMALL_INPUT_SIDE) for positions in (*sets, *ranges)])
         with torch.inference_mode():
-            output = ready(clips.to(dtype).contiguous(memory_format=torch.channels_last_3d))
-        scores = output.logits.softmax(1)
+            output = ready(clips.to(device, dtype).contiguous(memory_format=torch.channels_last_3d))
+        scores, embedding = output.logits.softmax(1).cpu(), output.embedding.cpu()
         count = len(sets)
         found.append(
             StudyEmbeddings(
                 study.label,
-                output.embedding[:count].clone(),
-                output.embedding[count:].clone(),
+                embedding[:count].clone(),
+                embedding[count:].clone(),
                 scores[:count].mean(0),
                 scores[count:].mean(0),
             )
@@ -82,7 +90,7 @@ def embed_studies(
     return found
 
 
-def study_scores(module: StudyNetwork, embeddings: list[StudyEmbeddings]) -> Tensor:
+def study_scores(module: StudyNetwork, embeddings: Sequence[StudyEmbeddings]) -> Tensor:
     """Final scores of S1, float32 (studies, classes): the mean of clip and study network."""
     with torch.inference_mode():
         second = [
@@ -91,7 +99,7 @@ def study_scores(module: StudyNetwork, embeddings: list[StudyEmbeddings]) -> Ten
     return (torch.stack([item.window_scores for item in embeddings]) + torch.stack(second)) / 2
 
 
-def vote(module: SliceNetwork, studies: list[ClassifierStudy]) -> tuple[Tensor, Tensor]:
+def vote(module: SliceNetwork, studies: Sequence[SeenStudy]) -> tuple[Tensor, Tensor]:
     """Scores and embeddings of the baseline.
 
     Parameters
