@@ -43,10 +43,15 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step relative to the highest."""
-        warm = max(1, self.steps // 20)
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+        return relative_rate(step, self.steps)
+
+
+def relative_rate(step: int, steps: int) -> float:
+    """Learning rate of a step of `steps`, relative to the highest: up over the first twentieth, then along a cosine."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def segmentation_loss(logits: Tensor, targets: Tensor) -> Tensor:
