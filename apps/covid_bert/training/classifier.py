@@ -158,7 +158,7 @@ def clip_loss(
 
 def slice_loss(module: SliceNetwork, samples: Tensor, labels: Tensor) -> Tensor:
     """Loss of the slice network on (batch, 3, 1, side, side) slices."""
-    return cross_entropy(module(samples[:, :, 0]), labels, label_smoothing=LABEL_SMOOTHING)
+    return cross_entropy(module(samples[:, :, 0]).float(), labels, label_smoothing=LABEL_SMOOTHING)
 
 
 def mlp_loss(module: EmbeddingMlp, sets: Sequence[Tensor], labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from torch.nn.functional import interpolate
 from covid_bert.clips.sampling import CLIP_LENGTH, Positions, centre_out
 from covid_bert.clips.stack import normalise
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE
-from covid_bert.training.seen import SeenStudy
+from covid_bert.training.seen import Labelled, SeenStudy
 from covid_bert.training.studies import COVID
 
 WINDOW_CHANCE = 0.25
@@ -24,9 +25,10 @@ ZOOM = 0.08
 SHIFT = 4
 LESION_CHANNEL = 1
 GRAY_CHANNELS = (0, 2)
+Study = TypeVar("Study", bound=Labelled)
 
 
-class StudyDraw:
+class StudyDraw(Generic[Study]):
     """Draws studies: both classes equally often, and within a class each source.
 
     Parameters
@@ -42,11 +44,11 @@ class StudyDraw:
         If a class has no study.
     """
 
-    def __init__(self, studies: Sequence[SeenStudy], generator: np.random.Generator) -> None:
+    def __init__(self, studies: Sequence[Study], generator: np.random.Generator) -> None:
         self.generator = generator
-        self.groups: dict[int, list[list[SeenStudy]]] = {}
+        self.groups: dict[int, list[list[Study]]] = {}
         for label in (0, 1):
-            members: dict[str, list[SeenStudy]] = {}
+            members: dict[str, list[Study]] = {}
             for study in studies:
                 if study.label == label:
                     members.setdefault(study.source, []).append(study)
@@ -54,7 +56,7 @@ class StudyDraw:
                 raise ValueError("Training needs studies of both classes.")
             self.groups[label] = list(members.values())
 
-    def batch(self, size: int) -> list[SeenStudy]:
+    def batch(self, size: int) -> list[Study]:
         """Draw `size` studies, the classes in turn."""
         chosen = []
         for number in range(size):

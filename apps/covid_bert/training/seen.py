@@ -10,8 +10,8 @@ import numpy.typing as npt
 from covid_bert.clips.stack import ClipStack
 
 
-class SeenStudy(Protocol):
-    """A study as the networks see it."""
+class Labelled(Protocol):
+    """What a study is drawn by."""
 
     @property
     def source(self) -> str:
@@ -20,6 +20,10 @@ class SeenStudy(Protocol):
     @property
     def label(self) -> int:
         """Index into `CLASS_NAMES`."""
+
+
+class SeenStudy(Labelled, Protocol):
+    """A study as the networks see it."""
 
     @property
     def channels(self) -> npt.NDArray[np.uint8]:
