@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from covid_bert.evaluation.metrics import auc
 from covid_bert.networks.classifiers import ClipNetwork
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.retraining.classifier_systems import Embedded, Reader, embed_with
-from covid_bert.training.calibration import area_under_curve, calibrated, log_loss
+from covid_bert.training.calibration import calibrated, log_loss
 from covid_bert.training.classifier import POOLING_RATE, clip_loss, slice_loss
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
 from covid_bert.training.seen import SeenStudy
@@ -28,15 +29,14 @@ Batch = tuple[Any, Tensor]
 
 
 def measures(scores: Tensor, labels: Sequence[int]) -> dict[str, float]:
-    """Negative log loss and area under the ROC curve of (studies, classes) scores; NaN where there are none."""
+    """Negative log loss of (studies, classes) scores, and their area under the ROC curve; none without studies."""
     positive = np.array(labels) == COVID
-    probability = calibrated(scores.double().numpy(), 1.0)
     if not len(positive):
         return {}
-    return {
-        NEGATIVE_LOG_LOSS: -log_loss(probability, positive),
-        AREA: area_under_curve(probability, positive),
-    }
+    probability = calibrated(scores.double().numpy(), 1.0)
+    # What is not a number counts as sure of what is wrong.
+    probability = np.where(np.isfinite(probability), probability, ~positive)
+    return {NEGATIVE_LOG_LOSS: -log_loss(probability, positive), AREA: auc(probability, positive)}
 
 
 class ImageLearner:

@@ -1,4 +1,4 @@
-"""Temperature and operating point from scores of studies that were not trained on; folds by person."""
+"""Temperature and operating point from out-of-fold scores, folds by person."""
 
 from __future__ import annotations
 
@@ -92,16 +92,9 @@ def assess(scores: Scores, labels: Labels) -> OutOfFold:
     temperature = float(np.exp(best))
     probability = calibrated(scores, temperature)
     threshold, accuracy = youden(probability, positive)
-    area = area_under_curve(probability, positive)
-    return OutOfFold(temperature, threshold, loss(best), accuracy, area, len(labels))
-
-
-def area_under_curve(probability: Scores, positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve, in [0, 1]; NaN if a class has no study."""
-    if positive.all() or not positive.any():
-        return float("nan")
     rank = mannwhitneyu(probability[positive], probability[~positive]).statistic
-    return float(rank) / (np.count_nonzero(positive) * np.count_nonzero(~positive))
+    area = float(rank) / (np.count_nonzero(positive) * np.count_nonzero(~positive))
+    return OutOfFold(temperature, threshold, loss(best), accuracy, area, len(labels))
 
 
 def log_loss(probability: Scores, positive: npt.NDArray[np.bool_]) -> float:
