@@ -15,6 +15,7 @@ import torch
 from covid_bert.errors import ParameterError, WeightsError
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.weights import files, installing, store
+from covid_bert.weights.history import history
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.location import home
 from covid_bert.weights.manifest import Provenance
@@ -154,7 +155,9 @@ def test_an_interrupted_publication_leaves_the_old_pointer(monkeypatch, store: P
         with pytest.raises(WeightsError, match="disk is full"):
             publish("mlp", "v002")
     assert live("mlp").version == "v001"
-    assert sorted(item.name for item in (store / "weights" / "mlp").iterdir()) == ["live", "v001", "v002"]
+    left = {item.name for item in (store / "weights" / "mlp").iterdir() if item.suffix != ".lock"}
+    assert left == {"live", "history.jsonl", "v001", "v002"}
+    assert [line.version for line in history("mlp")] == ["v001"], "what did not happen is not recorded"
 
 
 def test_installations_at_the_same_time_get_different_versions():

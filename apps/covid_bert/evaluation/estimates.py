@@ -48,6 +48,7 @@ def bootstrap(
     *,
     repetitions: int = REPETITIONS,
     seed: int = 0,
+    without_width: bool = False,
 ) -> Estimate:
     """Estimate a statistic with a percentile bootstrap interval over independent units.
 
@@ -60,6 +61,8 @@ def bootstrap(
         block) are drawn together, because they are not independent.
     repetitions, seed
         Of the resampling.
+    without_width
+        Give an interval also where all repetitions are equal: for differences, which may be none at all.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def bootstrap(
     drawn = (generator.integers(len(units), size=len(units)) for _ in range(repetitions))
     values = np.array([statistic(np.concatenate([units[unit] for unit in chosen])) for chosen in drawn])
     usable = values[~np.isnan(values)]
-    if usable.size < _USABLE_SHARE * repetitions or np.ptp(usable) < _EQUAL:
+    if usable.size < _USABLE_SHARE * repetitions or (np.ptp(usable) < _EQUAL and not without_width):
         return Estimate(value, None, None, len(units))
     lower, upper = np.percentile(usable, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return Estimate(value, float(lower), float(upper), len(units))

@@ -53,6 +53,9 @@ class SystemConfiguration:
         Whether the networks see a square around the lungs instead of the whole slices; see `ClipStack.prepare`.
     slice_step
         mm: of thinner slices, as many as fit into it are averaged to one; None keeps all.
+    head
+        Role of the network whose live version decides which versions of the others are used: those that it was fitted
+        with. None for a system whose networks all have their own live version.
     """
 
     name: str
@@ -67,6 +70,7 @@ class SystemConfiguration:
     window: Window = field(default=LUNG_WINDOW)
     framed: bool = False
     slice_step: float | None = None
+    head: str | None = None
 
     @property
     def needs_lesions(self) -> bool:
@@ -126,7 +130,7 @@ _SMALL_CLIP = Part("default-clip-network", "r2plus1d18-narrow-bert")
 _Configuration = TypeVar("_Configuration", bound=SystemConfiguration)
 
 
-def _small(corrected: _Configuration, parts: dict[str, Part]) -> _Configuration:
+def _small(corrected: _Configuration, head: str, parts: dict[str, Part]) -> _Configuration:
     """The corrected rules on small framed slices, with the lesion network's probability as a channel."""
     return replace(
         corrected,
@@ -137,6 +141,7 @@ def _small(corrected: _Configuration, parts: dict[str, Part]) -> _Configuration:
         channels=Channels.RPL,
         framed=True,
         slice_step=SMALL_STEP,
+        head=head,
     )
 
 
@@ -165,6 +170,7 @@ S1_CONFIGURATIONS = {
 }
 S1_CONFIGURATIONS["small"] = _small(
     S1_CONFIGURATIONS["corrected"],
+    "study",
     {
         "clip": _SMALL_CLIP,
         "study": Part("default-study-network", "study-bert-narrow"),
@@ -196,6 +202,7 @@ S2_CONFIGURATIONS = {
 }
 S2_CONFIGURATIONS["small"] = _small(
     S2_CONFIGURATIONS["corrected"],
+    "mlp",
     {
         "clip": _SMALL_CLIP,
         "mlp": Part("default-embedding-mlp", "embedding-mlp-narrow"),
@@ -218,6 +225,7 @@ BASELINE_CONFIGURATIONS = {
 }
 BASELINE_CONFIGURATIONS["small"] = _small(
     BASELINE_CONFIGURATIONS["corrected"],
+    "slice",
     {
         "slice": Part("default-slice-network", "efficientnet-b0-narrow"),
         "density": Part("default-baseline-density", "slice-density-narrow"),

@@ -6,6 +6,7 @@ Importing this package does not import torch.
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Manifest, Provenance, SourceFile
 from covid_bert.weights.registry import RegistryEntry, Role, entries, entry
+from covid_bert.weights.serving import Serviceable, rollback, serviceable
 from covid_bert.weights.store import InstalledWeights, installed, list_versions, live, publish
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Provenance",
     "RegistryEntry",
     "Role",
+    "Serviceable",
     "SourceFile",
     "WeightsIdentity",
     "entries",
@@ -22,4 +24,6 @@ __all__ = [
     "list_versions",
     "live",
     "publish",
+    "rollback",
+    "serviceable",
 ]

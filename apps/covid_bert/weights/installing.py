@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from covid_bert import __version__
-from covid_bert.errors import WeightsError
+from covid_bert.errors import ParameterError, WeightsError
 from covid_bert.files import sync, write_atomically
 from covid_bert.weights.files import explained, sha256_of
 from covid_bert.weights.location import check_name, weights_root
-from covid_bert.weights.manifest import Manifest, Provenance
+from covid_bert.weights.manifest import FILE_PATTERN, Manifest, Provenance
 from covid_bert.weights.store import installed, list_versions, version_number
 from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
@@ -32,7 +35,12 @@ STAGING_PREFIX = ".incoming-"
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES}  # The last one is what Windows says.
 
 
-def add_version(name: str, tensors: Mapping[str, Tensor], provenance: Provenance) -> InstalledWeights:
+def add_version(
+    name: str,
+    tensors: Mapping[str, Tensor],
+    provenance: Provenance,
+    files: Mapping[str, bytes | str] = MappingProxyType({}),
+) -> InstalledWeights:
     """Install a state dict as a new version; it goes live by `publish`.
 
     Parameters
@@ -43,18 +51,25 @@ def add_version(name: str, tensors: Mapping[str, Tensor], provenance: Provenance
         State dict of `provenance.architecture`.
     provenance
         What its maker knows of it.
+    files
+        What else belongs to the version, by name: bytes, or text, which is written as UTF-8.
 
     Raises
     ------
+    ParameterError
+        If a name is not allowed.
     WeightsError
         If it cannot be written; nothing is then left behind.
     """
     folder = weights_root() / check_name(name)
+    contents = {_check_file(key): _bytes(value) for key, value in files.items()}
     with explained("install the weights"), _staging(folder) as staging:
         model = staging / MODEL_FILE
         _save(tensors, model, provenance.architecture)
         sync(model)
         sha256 = sha256_of(model)
+        for key, content in contents.items():
+            write_atomically(staging / key, content)
         existing = list_versions(name)
         number = version_number(existing[-1]) + 1 if existing else 1
         while True:
@@ -67,6 +82,7 @@ def add_version(name: str, tensors: Mapping[str, Tensor], provenance: Provenance
                 bytes=model.stat().st_size,
                 created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 code_version=__version__,
+                files={key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
             )
             write_atomically(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
             try:
@@ -78,6 +94,18 @@ def add_version(name: str, tensors: Mapping[str, Tensor], provenance: Provenance
             else:
                 sync(folder)
                 return installed(name, version)
+
+
+def _check_file(name: str) -> str:
+    if re.fullmatch(FILE_PATTERN, name) is None or name in {MODEL_FILE, MANIFEST_FILE}:
+        raise ParameterError(
+            "That is not a name for a file of a version.", "Use lower-case letters, digits, '.', '_' and '-'."
+        )
+    return name
+
+
+def _bytes(content: bytes | str) -> bytes:
+    return content.encode("utf-8") if isinstance(content, str) else content
 
 
 def _save(tensors: Mapping[str, Tensor], model: Path, architecture: str) -> None:

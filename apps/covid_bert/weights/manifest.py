@@ -17,6 +17,8 @@ from covid_bert.weights.registry import (
 )
 
 NOT_STATED = "not stated"
+# Of further files of a version: never a path.
+FILE_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
 class _Record(BaseModel):
@@ -123,6 +125,8 @@ class Manifest(Provenance):
         ISO 8601, UTC.
     code_version
         Version of covid-bert that wrote it.
+    files
+        SHA-256 of what else lies in the folder of the version, by name: how a training went.
     """
 
     schema_version: Literal[1] = 1
@@ -132,3 +136,6 @@ class Manifest(Provenance):
     bytes: int
     created: str
     code_version: str
+    files: dict[Annotated[str, Field(pattern=FILE_PATTERN)], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict
+    )

@@ -4,7 +4,9 @@ Layout, under `covid_bert.weights.location.weights_root`::
 
     <name>/v001/model.safetensors
     <name>/v001/manifest.json
+    <name>/v001/training.json       and what else belongs to a version; named, with its SHA-256, in the manifest
     <name>/live                     holds the name of the live version
+    <name>/history.jsonl            what was live, and when
 
 Versions come from `covid_bert.weights.installing` and are never changed afterwards. A model goes live, or back, by
 replacing the pointer. Weights that come with the program lie in the same layout, without a pointer, under
@@ -19,20 +21,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_bert.errors import WeightsError
-from covid_bert.files import write_atomically
+from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.weights.files import explained
+from covid_bert.weights.history import publishing
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.location import check_name, shipped_root, weights_root
+from covid_bert.weights.pointer import VERSION, move_pointer, pointed_version
 from covid_bert.weights.registry import NAME_PATTERN, find
 from covid_bert.weights.version_folder import MANIFEST_FILE, InstalledWeights, read_version, repair_hint
 
 if TYPE_CHECKING:
     from torch import nn
-
-POINTER_FILE = "live"
-
-_VERSION = re.compile(r"v(\d{3,})")
 
 
 def list_names() -> list[str]:
@@ -56,7 +55,7 @@ def live_version(name: str) -> str | None:
     WeightsError
         If the pointer is damaged.
     """
-    pointed = _pointed_version(name)
+    pointed = pointed_version(name)
     if pointed is not None:
         return pointed
     folders = _folders(shipped_root() / name)
@@ -71,10 +70,19 @@ def live(name: str) -> InstalledWeights | None:
     WeightsError
         If the pointer names a version that is not there, or its manifest is damaged.
     """
-    pointed = _pointed_version(name)
-    if pointed is not None:
-        return installed(name, pointed)
-    folders = _folders(shipped_root() / name)
+    pointed = pointed_version(name)
+    return installed(name, pointed) if pointed is not None else newest_shipped(name)
+
+
+def newest_shipped(name: str) -> InstalledWeights | None:
+    """The newest version of `name` that came with the program, or None.
+
+    Raises
+    ------
+    WeightsError
+        If its manifest is damaged.
+    """
+    folders = _folders(shipped_root() / check_name(name))
     return _read(folders[-1], shipped=True) if folders else None
 
 
@@ -88,7 +96,7 @@ def installed(name: str, version: str) -> InstalledWeights:
     """
     check_name(name)
     for root, shipped in ((weights_root(), False), (shipped_root(), True)):
-        if _VERSION.fullmatch(version) is not None and (root / name / version).is_dir():
+        if VERSION.fullmatch(version) is not None and (root / name / version).is_dir():
             return _read(root / name / version, shipped=shipped)
     versions = list_versions(name)
     raise WeightsError(
@@ -107,23 +115,38 @@ def intact_versions(name: str) -> list[InstalledWeights]:
     return found
 
 
-def publish(name: str, version: str) -> InstalledWeights:
+def publish(
+    name: str, version: str, *, by: str = "", reason: str = "", instead_of: str | None = None
+) -> InstalledWeights:
     """Make `version` the live one, after checking its file; the shipped one by taking the pointer away.
+
+    Parameters
+    ----------
+    name, version
+        Installed or shipped.
+    by, reason
+        For the history: name of the token or program, and a sentence.
+    instead_of
+        If given, the version that must be live until now: what was compared with it may replace no other.
 
     Raises
     ------
     WeightsError
-        If it is not installed or damaged; the pointer then stays as it was.
+        If it is not installed or damaged, or cannot be recorded; the pointer then stays as it was.
+    ConflictError
+        If another version than `instead_of` is live.
+    BusyError
+        If another version is being published for half a minute.
     """
     weights = installed(name, version).verified()
-    pointer = weights_root() / name / POINTER_FILE
-    with explained("publish the weights"):
-        if weights.shipped:
-            # Without a pointer the shipped version is live, also the one that an update of the program brings.
-            pointer.unlink(missing_ok=True)
-        else:
-            pointer.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(pointer, f"{version}\n")
+    with explained("publish the weights"), publishing(name):
+        if instead_of is not None and live_version(name) != instead_of:
+            raise ConflictError(
+                f"Another version of {name} went live than the one that {version} was compared with.",
+                "Compare it with the one that is live now, then publish it.",
+            )
+        # Without a pointer the shipped version is live, also the one that an update of the program brings.
+        move_pointer(name, None if weights.shipped else version, by, reason)
     return weights
 
 
@@ -231,22 +254,8 @@ def _folders(parent: Path) -> list[Path]:
     """Folders of versions, oldest first."""
     if not parent.is_dir():
         return []
-    found = [item for item in parent.iterdir() if item.is_dir() and _VERSION.fullmatch(item.name)]
+    found = [item for item in parent.iterdir() if item.is_dir() and VERSION.fullmatch(item.name)]
     return sorted(found, key=lambda item: version_number(item.name))
-
-
-def _pointed_version(name: str) -> str | None:
-    try:
-        content = (weights_root() / check_name(name) / POINTER_FILE).read_bytes().strip()
-    except FileNotFoundError:
-        return None
-    version = content.decode("ascii", errors="replace")
-    if _VERSION.fullmatch(version) is None:
-        raise WeightsError(
-            f"The pointer to the live version of {name} is damaged.",
-            f"Run `covid-bert weights publish {name} VERSION` with one of: {', '.join(list_versions(name)) or 'none'}.",
-        )
-    return version
 
 
 def version_number(version: str) -> int:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from covid_bert.errors import WeightsError
 from covid_bert.progress import Progress
 from covid_bert.weights.files import sha256_of
+from covid_bert.weights.history import unreadable_lines
 from covid_bert.weights.installing import STAGING_PREFIX
 from covid_bert.weights.layouts import expected_shapes, mismatches
 from covid_bert.weights.location import weights_root
@@ -26,6 +27,8 @@ class Problem(str, Enum):
     UNKNOWN_NETWORK = "unknown-network"
     TENSORS = "tensors"
     POINTER = "pointer"
+    FILE = "file"
+    HISTORY = "history"
     LEFTOVER = "leftover"
 
 
@@ -87,10 +90,12 @@ def _check_name(name: str) -> list[Finding]:
             findings.append(Finding(name, version, Problem.MANIFEST, error.message))
         else:
             findings += _check_version(weights)
-    pointed = live_version(name)
-    if pointed is not None and pointed not in versions:
-        message = f"{name}: the live version is said to be {pointed!r}, which is not installed."
-        findings.append(Finding(name, "", Problem.POINTER, message))
+            findings += _check_files(weights)
+    findings += _check_pointer(name, versions)
+    damaged = unreadable_lines(name)
+    if damaged:
+        message = f"{name}: {damaged} lines of the history cannot be read; what they say was live is not gone back to."
+        findings.append(Finding(name, "", Problem.HISTORY, message))
     findings += [
         Finding(
             name,
@@ -100,6 +105,28 @@ def _check_name(name: str) -> list[Finding]:
         )
         for item in sorted((weights_root() / name).glob(f"{STAGING_PREFIX}*"))
     ]
+    return findings
+
+
+def _check_pointer(name: str, versions: list[str]) -> list[Finding]:
+    try:
+        pointed = live_version(name)
+    except WeightsError as error:
+        return [Finding(name, "", Problem.POINTER, error.message)]
+    if pointed is None or pointed in versions:
+        return []
+    message = f"{name}: the live version is said to be {pointed!r}, which is not installed."
+    return [Finding(name, "", Problem.POINTER, message)]
+
+
+def _check_files(weights: InstalledWeights) -> list[Finding]:
+    """Further files of a version: without them it can be used, but not what it says of itself."""
+    findings = []
+    for name in weights.manifest.files:
+        try:
+            weights.read_file(name)
+        except WeightsError as error:
+            findings.append(Finding(weights.name, weights.version, Problem.FILE, error.message))
     return findings
 
 

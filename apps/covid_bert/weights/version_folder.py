@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,25 @@ class InstalledWeights:
                 actual=actual,
             )
         return self
+
+    def read_file(self, name: str) -> bytes | None:
+        """Read one of the further files of this version; None if it has none of that name.
+
+        Raises
+        ------
+        WeightsError
+            If it is missing or was changed.
+        """
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            return None
+        try:
+            content = (self.path.parent / name).read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{name} of {self.name} {self.version} cannot be read.", self.repair_hint) from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise WeightsError(f"{name} of {self.name} {self.version} was changed.", self.repair_hint)
+        return content
 
     @property
     def repair_hint(self) -> str:
