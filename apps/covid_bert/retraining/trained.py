@@ -49,8 +49,10 @@ class Trained:
         Name of the one whose pointer decides what is live.
     comparisons
         Against the live version, on the frozen validation set and on the reference studies; the gate judges them.
+    counts
+        Patients of the frozen validation set in each of the groups of the gate's `Rule`.
     metrics
-        On the frozen validation set.
+        On the frozen validation set, and on the reference studies.
     curve
         Of the training; of several fits the one of the head.
     seconds
@@ -68,6 +70,7 @@ class Trained:
     weights: tuple[TrainedWeights, ...]
     head: str
     comparisons: tuple[Comparison, ...]
+    counts: tuple[int, ...]
     metrics: tuple[Measured, ...]
     curve: tuple[CurvePoint, ...]
     seconds: float

@@ -1,4 +1,4 @@
-"""A segmenter with its live weights, ready for inference; kept in memory between studies."""
+"""A segmenter with its weights, ready for inference; kept in memory between studies."""
 
 from __future__ import annotations
 
@@ -81,8 +81,6 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
     import torch
 
     from covid_bert.networks.architectures import ARCHITECTURES
-    from covid_bert.networks.devices import fast_dtype
-    from covid_bert.networks.fusion import fuse_batch_norms
 
     contract = weights.manifest.input
     if contract is None or contract.window_hu is None:
@@ -94,7 +92,29 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
         module = ARCHITECTURES[architecture]()
     module = module.to_empty(device="cpu").eval()
     identity = load_into(module, weights, architecture=architecture)
-    module = fuse_batch_norms(module.requires_grad_(False))  # type: ignore[type-var]
+    return ready_segmenter(module, identity, contract.window_hu, device)
+
+
+def ready_segmenter(
+    module: nn.Module, identity: WeightsIdentity, window_hu: tuple[float, float], device: torch.device
+) -> LoadedSegmenter:
+    """Make a network ready for inference, as it is in use.
+
+    Parameters
+    ----------
+    module
+        In eval mode, in float32, on the CPU; must not be used afterwards.
+    identity, window_hu
+        See `LoadedSegmenter`.
+    device
+        Where it is to be.
+    """
+    import torch
+
+    from covid_bert.networks.devices import fast_dtype
+    from covid_bert.networks.fusion import fuse_batch_norms
+
+    module = fuse_batch_norms(module.requires_grad_(False))
     dtype = fast_dtype(device)
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedSegmenter(module, identity, contract.window_hu, device, dtype)
+    return LoadedSegmenter(module, identity, window_hu, device, dtype)
