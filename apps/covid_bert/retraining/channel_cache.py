@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +37,7 @@ from covid_bert.volumes import read, read_mask
 from covid_bert.volumes.volume import Volume
 from covid_bert.weights.files import sha256_of
 from covid_bert.weights.location import home
-from covid_bert.weights.store import live
+from covid_bert.weights.serving import serviceable
 
 CONFIGURATION = S2_CONFIGURATIONS["small"]
 LUNGS_METHOD = "auto"
@@ -155,11 +155,15 @@ class ChannelCache:
         return kept
 
     def generated(
-        self, volume: Volume, mask: LungMask, digest: str, label: int, progress: Progress | None = None
+        self,
+        digest: str,
+        label: int,
+        make: Callable[[], tuple[Volume, LungMask]],
+        progress: Progress | None = None,
     ) -> SeenChannels:
-        """A study that was generated, with its exact mask; `digest` is its identity, and of its person."""
+        """A study that is generated with its exact mask; `digest` is its identity, and of its person."""
         key = self._key(digest, digest)
-        return self._load(key, digest, label) or self._made(key, digest, label, volume, mask, progress)
+        return self._load(key, digest, label) or self._made(key, digest, label, *make(), progress)
 
     def _made(
         self, key: str, source: str, label: int, volume: Volume, mask: LungMask | None, progress: Progress | None
@@ -223,7 +227,7 @@ def code_digest() -> str:
 
 
 def _identity(name: str) -> str:
-    weights = live(name)
+    weights = serviceable(name).weights
     return weights.sha256 if weights is not None else ""
 
 

@@ -1,4 +1,4 @@
-"""From the label set to what the classifiers learn from: classes, channels, and plain sentences where it is too little."""
+"""From the label set to what the classifiers learn from; plain sentences where it is too little."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE_FROM = 40
 USED_PARTS = (Part.TRAINING, Part.VALIDATION)
 # A study with such an error is left out; what concerns all studies, such as missing weights, ends the run.
 _OF_ONE_STUDY = (InputError, NotFoundError, ParameterError)
-# What goes before the material in time: nothing; reference studies follow it.
+# Of the stage; the reference studies follow.
 _LABELLED_SHARE = 0.8
 
 
@@ -89,8 +89,6 @@ def gather(labels: LabelSet, cache: ChannelCache, progress: RunProgress) -> Clas
     CancelledError
         If the run is asked to stop.
     """
-    for left in labels.left_out:
-        progress.leave_out(left.identifier, left.reason)
     wanted = [study for part in USED_PARTS for study in labels.of(part) if study.study_class is not None]
     check_counts(Counter(label_of(study) for study in wanted if study.part is Part.TRAINING))
     # One process prepares, the others wait and read what it kept.

@@ -62,6 +62,10 @@ class Reader(nn.Module):
         """Final score of one study: float32 (classes), on the CPU."""
         raise NotImplementedError
 
+    def on(self, network: ImageNetwork) -> Reader:  # noqa: ARG002 (what follows a network on images says how)
+        """The same for another state of the network on images."""
+        return self
+
     def scores(self, studies: Sequence[Embedded]) -> Tensor:
         """Final scores: float32 (studies, classes), on the CPU."""
         if not studies:
@@ -112,6 +116,10 @@ class VoteReader(Reader):
     def score(self, study: Embedded) -> Tensor:
         """Mean over clips or slices."""
         return mean_score(self.classifier, study.embeddings.to(self.classifier.weight.device)).cpu()
+
+    def on(self, network: ImageNetwork) -> VoteReader:
+        """With the last layer that was trained with the network."""
+        return VoteReader(network, self.mlp)
 
     def into(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of the network on images with this last layer."""
