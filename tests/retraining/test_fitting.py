@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,29 +181,15 @@ def test_too_few_batches_are_a_fault_of_the_learner(path) -> None:
         fitted(path, learner=Short())
 
 
-def run_program(path: Path, result: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(HERE / "small_learner.py"), str(path), str(result)])
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no kill -9")
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path) -> None:
     """`kill -9` while it computes, writes, or starts; whatever the moments are, the end is the same."""
     whole, result = tmp_path / "whole.pt", tmp_path / "killed.pt"
-    assert run_program(tmp_path / "whole.checkpoint", whole).wait(timeout=300) == 0
-    path = tmp_path / "killed.checkpoint"
-    chance, kills = random.Random(), 0
-    while not result.exists():
-        process = run_program(path, result)
-        seen = path.stat().st_mtime_ns if path.exists() else None
-        # From the next checkpoint on, a random while: epochs of this program take a few hundredths of a second.
-        while process.poll() is None and kills < 4:
-            if path.exists() and path.stat().st_mtime_ns != seen:
-                time.sleep(chance.uniform(0.0, 0.15))
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.002)
-        process.wait(timeout=300)
-    assert kills > 0
+    for kills, name in ((0, whole), (8, result)):
+        words = [sys.executable, str(HERE / "killing.py"), str(name.with_suffix(".checkpoint")), str(name), str(kills)]
+        program = subprocess.run(words, timeout=900, capture_output=True, text=True)
+        assert program.returncode == 0, program.stderr
+    assert int(program.stdout) > 0
     first, second = (torch.load(file, weights_only=True) for file in (whole, result))
     assert first["curve"] == second["curve"]
     assert first["best_epoch"] == second["best_epoch"]
