@@ -12,7 +12,7 @@ from covid_bert.networks.density import EmbeddingDensity
 from covid_bert.phantom import make
 from covid_bert.phantom.writer import write
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
-from covid_bert.retraining.classifier_references import Reference
+from covid_bert.retraining.reference import ReferenceSize
 from covid_bert.systems import SYSTEMS
 from covid_bert.weights.importing import ROLES
 from covid_bert.weights.installing import add_version
@@ -21,9 +21,7 @@ from covid_bert.weights.store import live, publish
 from covid_bert.weights.version_folder import InstalledWeights
 
 SHAPE, SPACING = (44, 72, 72), (6.0, 4.6, 4.6)
-REFERENCES = tuple(
-    Reference(seed, pattern, 0.8, SHAPE, SPACING) for seed, pattern in ((601, "covid-like"), (602, "none"))
-)
+REFERENCE_SIZE = ReferenceSize(1, 2, SHAPE, SPACING)
 
 
 def file_sha256(path: Path) -> str:

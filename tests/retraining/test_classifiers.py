@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from labelled_site import REFERENCES, install_live, label_set, labelled, site
+from labelled_site import REFERENCE_SIZE, install_live, label_set, labelled, site
 
 from covid_bert.errors import CancelledError, NotEnoughLabelsError
 from covid_bert.lungs.mask import LungMask
-from covid_bert.retraining import channel_cache, classifier_references, classifiers
+from covid_bert.retraining import channel_cache, classifiers, reference
 from covid_bert.retraining.cases import Part
 from covid_bert.retraining.channel_cache import ChannelCache
 from covid_bert.retraining.classifiers import Pace, train_classifier
@@ -43,7 +43,8 @@ def prepared(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _tiny(small_networks, lesions_by_density, monkeypatch, prepared) -> None:
     monkeypatch.setattr(channel_cache, "home", lambda: prepared)
-    monkeypatch.setattr(classifier_references, "REFERENCES", REFERENCES)
+    monkeypatch.setattr(reference, "home", lambda: prepared)
+    monkeypatch.setattr(reference, "FULL", REFERENCE_SIZE)
     monkeypatch.setattr(classifiers, "AGGREGATOR_STEPS", 3)
     monkeypatch.setattr(classifiers, "FEWEST_STEPS", 2)
     monkeypatch.setattr(classifiers, "MOST_STEPS", 2)

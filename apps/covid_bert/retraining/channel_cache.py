@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -153,17 +153,6 @@ class ChannelCache:
             mask = LungMask(read_mask(study.mask, volume), "given") if study.mask is not None else None
             return self._made(key, study.patient, label, volume, mask, progress)
         return kept
-
-    def generated(
-        self,
-        digest: str,
-        label: int,
-        make: Callable[[], tuple[Volume, LungMask]],
-        progress: Progress | None = None,
-    ) -> SeenChannels:
-        """A study that is generated with its exact mask; `digest` is its identity, and of its person."""
-        key = self._key(digest, digest)
-        return self._load(key, digest, label) or self._made(key, digest, label, *make(), progress)
 
     def _made(
         self, key: str, source: str, label: int, volume: Volume, mask: LungMask | None, progress: Progress | None

@@ -12,6 +12,7 @@ from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
 from covid_bert.retraining.channel_cache import ChannelCache, SeenChannels
 from covid_bert.retraining.progress import RunProgress
+from covid_bert.retraining.reference import classifier_references
 from covid_bert.training.studies import COVID, OTHER
 
 FINDING_CLASS = "covid"
@@ -97,6 +98,33 @@ def gather(labels: LabelSet, cache: ChannelCache, progress: RunProgress) -> Clas
     check_counts(Counter(label_of(study) for study in used if study.part is Part.TRAINING))
     seen = {part: tuple(_seen(study, cache) for study in used if study.part is part) for part in USED_PARTS}
     return ClassifierMaterial(seen[Part.TRAINING], seen[Part.VALIDATION], used)
+
+
+def references(progress: RunProgress) -> tuple[SeenChannels, ...]:
+    """Channels of the gate's reference studies, made once and kept.
+
+    Raises
+    ------
+    WeightsError
+        If there is no lesion network, or they cannot be kept.
+    CancelledError
+        If the run is asked to stop.
+    """
+
+    def tell(_what: str, done: int, count: int) -> None:
+        progress.update("material", _LABELLED_SHARE + (1.0 - _LABELLED_SHARE) * done / count)
+
+    distributed.from_first(lambda: len(classifier_references(tell=tell)))
+    return tuple(
+        SeenChannels(
+            study.source,
+            study.label,
+            study.channels,
+            study.lesion_share,
+            hashlib.sha256(study.channels.tobytes()).hexdigest(),
+        )
+        for study in classifier_references()
+    )
 
 
 def check_counts(counts: Counter[int]) -> None:

@@ -19,8 +19,7 @@ from covid_bert.retraining.channel_cache import ChannelCache, SeenChannels
 from covid_bert.retraining.classifier_embedding import EmbeddingFolder
 from covid_bert.retraining.classifier_judging import Judged, calibration_of, compare
 from covid_bert.retraining.classifier_learners import AggregatorLearner, ImageLearner
-from covid_bert.retraining.classifier_material import ClassifierMaterial, chosen_scope, gather
-from covid_bert.retraining.classifier_references import reference_channels
+from covid_bert.retraining.classifier_material import ClassifierMaterial, chosen_scope, gather, references
 from covid_bert.retraining.classifier_start import Networks, live_weights, starting_weights
 from covid_bert.retraining.classifier_systems import Embedded
 from covid_bert.retraining.classifier_versions import Result
@@ -60,9 +59,9 @@ class Pace:
 
 IMAGE_PACES = {"s1": Pace(8, 2e-4, 1e-2), "s2": Pace(8, 2e-4, 1e-2), "baseline": Pace(32, 2e-4, 1e-2)}
 AGGREGATOR_PACES = {
-    "s1": Pace(AGGREGATOR_BATCH, 5e-4, 0.0),
-    "s2": Pace(AGGREGATOR_BATCH, 2e-3, 0.0),
-    "baseline": Pace(AGGREGATOR_BATCH, 2e-3, 0.0),
+    "s1": Pace(AGGREGATOR_BATCH, 1e-4, 0.0),
+    "s2": Pace(AGGREGATOR_BATCH, 1e-4, 0.0),
+    "baseline": Pace(AGGREGATOR_BATCH, 2e-4, 0.0),
 }
 SAMPLES_PER_STUDY, FEWEST_STEPS, MOST_STEPS = 2, 4, 60
 
@@ -116,7 +115,7 @@ class _Run:
         self.began = distributed.from_first(lambda: starting_weights(self.model, folder))
         cache = ChannelCache(device=str(device))
         self.material: ClassifierMaterial = gather(labels, cache, progress)
-        self.references: Sequence[SeenChannels] = reference_channels(cache, progress)
+        self.references: Sequence[SeenChannels] = references(progress)
         self.whole = chosen_scope(parameters.scope, self.material) == "whole"
         self.embeddings = EmbeddingFolder(folder, system, device, progress.check)
         self.fits: list[Fitted] = []
@@ -134,12 +133,12 @@ class _Run:
         training = self.embeddings.embed(networks.image, self.material.training)
         validation = self.embeddings.embed(networks.image, self.material.validation)
         self._train_reader(networks, training, validation if judged_on is self.material.validation else training)
-        references = self.embeddings.embed(networks.image, self.references)
+        on_references = self.embeddings.embed(networks.image, self.references)
         self.progress.update("judging", 0.3)
         against = distributed.from_first(lambda: live_weights(self.model))
         live = began if _same(against, self.began) else Networks.of(self.system, against)
         on_validation = self._judged(networks, live, validation, self.material.validation)
-        comparisons, metrics = compare(on_validation, self._judged(networks, live, references, self.references))
+        comparisons, metrics = compare(on_validation, self._judged(networks, live, on_references, self.references))
         calibration, why = calibration_of(on_validation)
         if why:
             self._note(why)
