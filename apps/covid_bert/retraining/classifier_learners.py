@@ -24,7 +24,7 @@ from covid_bert.training.studies import COVID
 
 NEGATIVE_LOG_LOSS, AREA = "negative_log_loss", "auc"
 # Of the squared distance of an aggregator's weights from where they began: a few labels say little of most of them.
-ANCHOR = 1e-2
+ANCHOR = 1.0
 Batch = tuple[Any, Tensor]
 
 
