@@ -270,6 +270,20 @@ class GoneError(CovidBertError):
     http_status = 410
 
 
+class TrainingDivergedError(CovidBertError):
+    """The loss of a training is not a number any more."""
+
+    code = "diverged"
+    exit_code = 12
+
+
+class NotEnoughLabelsError(InputError):
+    """There are too few labelled studies to learn from."""
+
+    code = "not-enough-labels"
+    http_status = 409
+
+
 class CancelledError(CovidBertError):
     """The user cancelled the computation; nothing was written."""
 

@@ -20,7 +20,7 @@ from covid_bert.networks.devices import choose_device
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.retraining.models import Model
 from covid_bert.segmentation import LoadedSegmenter
-from covid_bert.segmentation.loading import prepared
+from covid_bert.segmentation.loading import ready_segmenter
 from covid_bert.systems.loading import weights_of
 from covid_bert.training.predictions import embed_studies, study_scores, vote
 from covid_bert.training.studies import COVID, ClassifierStudy
@@ -47,7 +47,7 @@ def candidate_segmenter(module: nn.Module, window_hu: tuple[float, float], devic
     """
     place = choose_device(device)
     identity = WeightsIdentity.of_untrained(unet.ARCHITECTURE, 0, module.state_dict())
-    return prepared(copy.deepcopy(module).eval(), identity, window_hu, place)
+    return ready_segmenter(copy.deepcopy(module).eval(), identity, window_hu, place)
 
 
 def lung_dice(segmenter: LoadedSegmenter, volume: Volume, lungs: npt.NDArray[np.uint8]) -> float:

@@ -4,7 +4,7 @@ Importing this package does not import torch.
 """
 
 from covid_bert.segmentation.inference import input_channels, predict, scale
-from covid_bert.segmentation.loading import LoadedSegmenter, load_segmenter
+from covid_bert.segmentation.loading import LoadedSegmenter, load_segmenter, ready_segmenter
 from covid_bert.segmentation.working_grid import WorkingGrid
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "input_channels",
     "load_segmenter",
     "predict",
+    "ready_segmenter",
     "scale",
 ]

@@ -1,4 +1,4 @@
-"""A segmenter with its live weights, ready for inference; kept in memory between studies."""
+"""A segmenter with its weights, ready for inference; kept in memory between studies."""
 
 from __future__ import annotations
 
@@ -95,20 +95,22 @@ def _load(weights: InstalledWeights, architecture: str, device: torch.device) ->
         module = ARCHITECTURES[architecture]()
     module = module.to_empty(device="cpu").eval()
     identity = load_into(module, weights, architecture=architecture)
-    return prepared(module, identity, contract.window_hu, device)
+    return ready_segmenter(module, identity, contract.window_hu, device)
 
 
-def prepared(
+def ready_segmenter(
     module: nn.Module, identity: WeightsIdentity, window_hu: tuple[float, float], device: torch.device
 ) -> LoadedSegmenter:
-    """Make a network ready for inference, in place.
+    """Make a network ready for inference, as it is in use.
 
     Parameters
     ----------
     module
-        In evaluation mode.
-    identity, window_hu, device
+        In eval mode, in float32, on the CPU; must not be used afterwards.
+    identity, window_hu
         See `LoadedSegmenter`.
+    device
+        Where it is to be.
     """
     import torch
 

@@ -159,7 +159,7 @@ def load_material(
             "There is no training material in these folders.",
             "Give the folder sample-data of the project, and folders with the studies that docs/synthesis.md names.",
         )
-    return found + [_phantom(seed) for seed in PHANTOM_SEEDS]
+    return found + [phantom_material(seed) for seed in PHANTOM_SEEDS]
 
 
 def _first(places: list[Path], relative: tuple[str, ...]) -> Path | None:
@@ -194,7 +194,8 @@ def _tumour(path: Path, volume: Volume) -> npt.NDArray[np.bool_]:
     return binary_dilation(mask, iterations=4)
 
 
-def _phantom(seed: int) -> Material:
+def phantom_material(seed: int) -> Material:
+    """The generator's own anatomy of one seed, without lesions."""
     phantom = make(shape=(110, 230, 250), spacing=(2.5, 1.4, 1.4), seed=seed, lesions="none")
     nothing = np.zeros(phantom.volume.shape, np.bool_)
     return Material(

@@ -6,7 +6,7 @@ one. All that is drawn comes from one seed, so that a run can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,6 +175,8 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         Synthetic studies kept at a time.
     batches_per_study
         Batches after which a study of the pool is replaced.
+    shares
+        Chance of each of the materials, in proportion; phantoms are a supplement when None.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         batch: int,
         pool: int = 24,
         batches_per_study: int = 3,
+        shares: Sequence[float] | None = None,
     ) -> None:
         self.materials = materials
         self.task = task
@@ -193,6 +196,7 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
         self.batch = batch
         self.pool = pool
         self.batches_per_study = batches_per_study
+        self.shares = shares or [0.35 if item.name.startswith("phantom") else 1.0 for item in materials]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Make batches for ever."""
@@ -211,8 +215,7 @@ class SlabBatches(IterableDataset[tuple[Tensor, Tensor]]):
                 yield self._batch(studies, generator)
 
     def _study(self, generator: np.random.Generator) -> SlabStudy:
-        # Phantoms are a supplement.
-        weights = np.array([0.35 if item.name.startswith("phantom") else 1.0 for item in self.materials])
+        weights = np.array(self.shares)
         chosen = self.materials[int(generator.choice(len(self.materials), p=weights / weights.sum()))]
         return make_study(chosen, self.task, generator)
 
