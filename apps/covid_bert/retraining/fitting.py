@@ -59,7 +59,7 @@ class Learner(Protocol):
         """Measures by short name (letters, digits, ``_``), module in evaluation mode on its device.
 
         The first one decides, higher is better. What cannot be measured is left out or NaN; where the first one is,
-        the last epoch counts as the best. Called in the first process only.
+        the last epoch counts as the best. Called in the first process only, under autocast.
         """
 
 
@@ -290,7 +290,8 @@ class _Fit:
             total += self._step(batches)
             self._tell(number, step + 1, total / (step + 1), time.monotonic() - started)
         self.module.eval()
-        measured = distributed.from_first(self.learner.validate)
+        with self.autocast:
+            measured = distributed.from_first(self.learner.validate)
         point = CurvePoint(
             epoch=number,
             loss=total / plan.steps_per_epoch,

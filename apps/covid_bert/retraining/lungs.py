@@ -30,8 +30,8 @@ from covid_bert.weights.store import load_into
 from covid_bert.weights.version_folder import InstalledWeights
 
 MINIMUM_CASES = 2
-# A tenth of that of the default training: the network is to change where it was corrected, and not to forget.
-LEARNING_RATE = 3e-4
+# A small part of that of the default training: the network is to change where it was corrected, and not to forget.
+LEARNING_RATE = 1e-4
 STEPS_PER_CASE, FEWEST_STEPS, MOST_STEPS = 6, 16, 80
 
 
