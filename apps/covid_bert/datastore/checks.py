@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from covid_bert.errors import BusyError, UnreadableFileError
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume, read, read_mask
@@ -72,12 +73,23 @@ class GridCheck:
             spacing, direction or origin differ), or holds other values than the whole numbers 0 to 255; or if the
             image cannot be read.
         """
+        self.labels(mask, image)
+
+    def labels(self, mask: Path, image: Path) -> npt.NDArray[np.uint8]:
+        """Return a mask's values on the canonical grid of its image (slices, rows, columns); errors as in `check`."""
         if mask.stat().st_size == 0:
             raise UnreadableFileError("The file of the mask is empty.", "Export the mask and send it again.")
-        read_mask(mask, self._outline(image))
+        return read_mask(mask, self.outline(image))
 
-    def _outline(self, image: Path) -> Volume:
-        key = _state(image)
+    def outline(self, image: Path) -> Volume:
+        """Return an image's geometry, without its values.
+
+        Raises
+        ------
+        InputError
+            If the image cannot be read.
+        """
+        key = state_of(image)
         if key not in self._grids:
             self._grids[key] = _without_values(read(image).native, image)
             while len(self._grids) > _KEPT_GRIDS:
@@ -129,7 +141,7 @@ def _without_values(grid: NativeGrid, image: Path) -> Volume:
     return Volume(empty, np.eye(4), Unit.GRAY8, Source(image, ""), grid)
 
 
-def _state(image: Path) -> tuple[object, ...]:
+def state_of(image: Path) -> tuple[object, ...]:
     """What changes whenever a file of the image changes."""
     files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
     states = [(path, path.stat()) for path in files]

@@ -8,7 +8,7 @@ from covid_bert.datastore.names import split_name
 from covid_bert.errors import UnreadableFileError
 from covid_bert.volumes.itk_headers import read_fields
 
-_HEADER_SUFFIXES = (".mhd", ".nhdr")
+HEADER_SUFFIXES = (".mhd", ".nhdr")
 
 
 def remove_voxels(header: Path) -> None:
@@ -26,15 +26,15 @@ def remove_voxels(header: Path) -> None:
     OSError
         If it cannot be removed.
     """
-    folder, voxels = header.parent, _voxel_file(header)
+    folder, voxels = header.parent, voxel_file(header)
     if voxels is None or split_name(voxels.name)[1] or voxels.name.startswith("."):
         return
-    others = (path for path in folder.iterdir() if path.suffix.lower() in _HEADER_SUFFIXES and path != header)
-    if voxels not in map(_voxel_file, others):
+    others = (path for path in folder.iterdir() if path.suffix.lower() in HEADER_SUFFIXES and path != header)
+    if voxels not in map(voxel_file, others):
         voxels.unlink(missing_ok=True)
 
 
-def _voxel_file(header: Path) -> Path | None:
+def voxel_file(header: Path) -> Path | None:
     """The file beside a header that it names, or None."""
     if not header.is_file():
         return None

@@ -81,6 +81,11 @@ class Versions:
         """Return the versions of a label, the first one first. Damaged records are left out with a warning."""
         return list(self._newest_first(tag, identifier))[::-1]
 
+    def damaged(self, tag: LabelTag, identifier: str) -> list[int]:
+        """Return the numbers of versions whose record cannot be read."""
+        intact = {version.number for version in self._newest_first(tag, identifier)}
+        return sorted(_numbers(self._folder(tag, identifier), _RECORD) - intact)
+
     def newest(self, tag: LabelTag, identifier: str) -> Version | None:
         """Return the newest version of a label, or None if it has none."""
         return next(self._newest_first(tag, identifier), None)

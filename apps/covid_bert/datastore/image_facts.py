@@ -1,0 +1,126 @@
+"""What an image is known by, whatever its name: its content, and whose it is, as keyed hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from covid_bert.datastore.checks import state_of
+from covid_bert.datastore.detached import HEADER_SUFFIXES, voxel_file
+from covid_bert.errors import UnreadableFileError
+from covid_bert.files import write_atomically
+from covid_bert.retraining.split import FrozenSplit
+from covid_bert.volumes.dicom_headers import files_below, is_dicom
+from covid_bert.volumes.dicom_patient import names_somebody, patients_of
+from covid_bert.volumes.itk_headers import read_fields
+from covid_bert.weights.files import sha256_of
+
+_FACTS_NAME = "images"
+_LONGEST_PATIENT = 256
+
+
+class ImageFacts(BaseModel):
+    """What is known of an image's content.
+
+    Parameters
+    ----------
+    sha256
+        Of the file, or of all files of a folder; equal for equal studies under different names.
+    keys
+        Of the person, by `FrozenSplit.key`: of the content first, then those of the DICOM files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    keys: tuple[str, ...] = Field(min_length=1)
+
+
+def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
+    """Return an image's content hash and the keys of its person; an unchanged image is not read again.
+
+    Parameters
+    ----------
+    image
+        File or folder.
+    split
+        Makes the keys.
+    cache
+        Folder in which what was found is kept; nothing in it names a file or a person.
+
+    Raises
+    ------
+    OSError
+        If the image or the cache cannot be read or written.
+    """
+    voxels = _voxels(image)
+    states = (state_of(image), state_of(voxels) if voxels is not None else ())
+    state = split.key("image", repr(states)).partition(":")[2]
+    kept = cache / _FACTS_NAME / f"{state}.json"
+    with contextlib.suppress(FileNotFoundError, ValidationError):
+        return ImageFacts.model_validate_json(kept.read_bytes())
+    sha256, content = content_of(image)
+    patients = sorted(split.key("dicom", patient) for patient in patients_of(image))
+    facts = ImageFacts(sha256=sha256, keys=(split.key("image", content), *patients))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, facts.model_dump_json())
+    return facts
+
+
+def stated_patient(entry: Mapping[str, Any], split: FrozenSplit) -> tuple[str, ...]:
+    """Return the key of the patient whom a client named in an image's information (``patient``), or nothing.
+
+    Parameters
+    ----------
+    entry
+        The study's entry in the index.
+    split
+        Makes the key.
+    """
+    stated = entry["image"]["info"].get("patient")
+    if isinstance(stated, bool) or not isinstance(stated, str | int):
+        return ()
+    text = str(stated).strip().casefold()[:_LONGEST_PATIENT]
+    return (split.key("patient", text),) if names_somebody(text) else ()
+
+
+def content_of(image: Path) -> tuple[str, str]:
+    """Return the SHA-256 of an image, and that of what shows whose it is: the same without order and names of files.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if image.is_dir():
+        files = list(files_below(image))
+        digests = {file: sha256_of(file) for file in files}
+        content = _digest(sorted(digests.values()))
+        if any(is_dicom(file) for file in files[:1]):
+            return content, content
+        # Slice images lie in the order of their names.
+        return _digest([f"{file.relative_to(image)} {digests[file]}" for file in files]), content
+    voxels = _voxels(image)
+    if voxels is None:
+        sha256 = sha256_of(image)
+        return sha256, sha256
+    with contextlib.suppress(UnreadableFileError):
+        fields = {name: value for name, value in read_fields(image).items() if not name.endswith("datafile")}
+        sha256 = _digest([json.dumps(fields, sort_keys=True), sha256_of(voxels)])
+        return sha256, sha256
+    return (sha256_of(image),) * 2
+
+
+def _voxels(image: Path) -> Path | None:
+    """The file that holds the voxels of a header, or None."""
+    return voxel_file(image) if image.suffix.lower() in HEADER_SUFFIXES else None
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,59 @@
+"""Whose study DICOM files are: read to be hashed at once, never to be shown or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from covid_bert.errors import InputError
+from covid_bert.volumes.archive import unpacked
+from covid_bert.volumes.dicom_headers import files_below, is_dicom
+
+_TAGS = ["PatientID", "IssuerOfPatientID"]
+# What programs that remove names put in place of an identifier: it is that of many persons.
+_NOBODY = frozenset({"anon", "anonymous", "anonymized", "anonymised", "deidentified", "none", "unknown", "na"})
+
+
+def patients_of(path: Path) -> frozenset[str]:
+    """Return whom the DICOM files of a study name: identifier and issuer of each patient.
+
+    Parameters
+    ----------
+    path
+        Folder or zip file; anything else names nobody.
+
+    Returns
+    -------
+    frozenset[str]
+        Mostly one; empty where no file has an identifier, or only one that stands for nobody. They identify persons:
+        hash them, and keep them out of files and logs.
+    """
+    if path.is_dir():
+        return frozenset(patient for file in files_below(path) if (patient := _patient_of(file)))
+    if path.name.lower().endswith(".zip"):
+        try:
+            with unpacked(path) as folder:
+                return patients_of(folder)
+        except InputError:
+            # Whoever reads it is told; its bytes still say which other file is the same.
+            return frozenset()
+    return frozenset()
+
+
+def names_somebody(identifier: str) -> bool:
+    """Return whether an identifier can be that of one person."""
+    plain = "".join(character for character in identifier.casefold() if character.isalnum())
+    return bool(plain.strip("0")) and bool(plain.strip("x")) and plain not in _NOBODY
+
+
+def _patient_of(file: Path) -> str:
+    if not is_dicom(file):
+        return ""
+    try:
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        identifier, issuer = (str(dataset.get(tag) or "").strip().casefold() for tag in _TAGS)
+    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError):
+        return ""
+    return f"{issuer}\0{identifier}" if names_somebody(identifier) else ""
