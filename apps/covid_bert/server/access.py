@@ -72,6 +72,7 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "DELETE /jobs/{identifier}",
             "GET /jobs/{identifier}/result",
             "GET /jobs/{identifier}/file",
+            "GET /train/",
         ),
     ),
     (
@@ -97,6 +98,9 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "GET /datastore/dataset",
             "POST /batch/infer/{model}",
             "DELETE /batch/infer",
+            "POST /train/",
+            "POST /train/{model}",
+            "DELETE /train/",
         ),
     ),
 )
