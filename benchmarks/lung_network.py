@@ -30,7 +30,8 @@ from covid_bert.segmentation.inference import predict, scale
 from covid_bert.synthesis import IGNORE
 from covid_bert.training.default_segmenters import RECIPES
 from covid_bert.training.material import Material, load_material
-from covid_bert.training.segmenter import Schedule, one_thread, segmentation_loss, train_segmenter
+from covid_bert.training.schedule import Schedule
+from covid_bert.training.segmenter import one_thread, segmentation_loss, train_segmenter
 from covid_bert.training.slab_augmentation import another_scanner
 from covid_bert.training.slabs import SlabBatches, SlabStudy, SlabTask, WorkingMaterial, make_study
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume

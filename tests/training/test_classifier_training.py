@@ -17,7 +17,7 @@ from covid_bert.training.default_classifiers import Classifiers, ClassifierTrain
 from covid_bert.training.installation import LEAST_AUC, install_classifiers
 from covid_bert.training.material import Material
 from covid_bert.training.predictions import embed_studies, vote
-from covid_bert.training.segmenter import Schedule
+from covid_bert.training.schedule import Schedule
 from covid_bert.training.studies import COVID, OTHER, ClassifierStudy, StudyPlan
 from covid_bert.weights.registry import entry
 from covid_bert.weights.store import live

@@ -20,7 +20,8 @@ from covid_bert.synthesis import IGNORE, PATTERNS
 from covid_bert.training import default_segmenters, validation
 from covid_bert.training.default_segmenters import RECIPES, train_default_segmenter
 from covid_bert.training.material import Material, load_material
-from covid_bert.training.segmenter import Schedule, segmentation_loss, train_segmenter
+from covid_bert.training.schedule import Schedule
+from covid_bert.training.segmenter import segmentation_loss, train_segmenter
 from covid_bert.training.slab_augmentation import cut_off, generous
 from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial, make_study
 from covid_bert.training.validation import validate_segmenter

@@ -29,7 +29,7 @@ from covid_bert.networks.devices import fast_dtype
 from covid_bert.retraining import distributed
 from covid_bert.retraining.checkpoint import read_checkpoint, write_checkpoint
 from covid_bert.retraining.records import CurvePoint
-from covid_bert.training.segmenter import relative_rate
+from covid_bert.training.schedule import relative_rate
 
 LARGEST_GRADIENT = 5.0
 # Seconds between reports within an epoch.

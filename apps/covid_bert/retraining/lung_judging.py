@@ -1,4 +1,4 @@
-"""How good a lung network is, as it is in use: Dice on corrected studies, and on reference studies no label can change."""
+"""How good a lung network is, as it is in use: on corrected studies, and on reference studies no label can change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from covid_bert.lungs import unet
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.phantom import make
 from covid_bert.retraining.cases import LabelledStudy
-from covid_bert.retraining.gate import REFERENCE, VALIDATION, compare_dice, measured
+from covid_bert.retraining.gate import REFERENCE, VALIDATION, compare_dice, measure_dice
 from covid_bert.retraining.lung_cases import read_case
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.records import Comparison, Measured
@@ -36,6 +36,8 @@ class LungJudgement:
 
     Parameters
     ----------
+    against
+        Version of the live weights.
     comparisons
         Candidate against live version: on the validation set, if there is any, and on the reference studies.
     metrics
@@ -44,6 +46,7 @@ class LungJudgement:
         The studies of the validation set that could be used.
     """
 
+    against: str
     comparisons: tuple[Comparison, ...]
     metrics: tuple[Measured, ...]
     judged: tuple[LabelledStudy, ...]
@@ -111,8 +114,8 @@ def judge_lungs(
         if pairs:
             before, after = ([pair[which] for pair in pairs] for which in (0, 1))
             comparisons.append(compare_dice(before, after, patients[data], data))
-            metrics.append(measured(comparisons[-1], after, patients[data]))
-    return LungJudgement(tuple(comparisons), tuple(metrics), tuple(judged))
+            metrics.append(measure_dice(after, patients[data], data))
+    return LungJudgement(live.identity.version, tuple(comparisons), tuple(metrics), tuple(judged))
 
 
 def _both(

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from covid_bert.errors import CovidBertError, NotEnoughLabelsError, OutputError, WeightsError
 from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
-from covid_bert.retraining.fitting import Fitted, FitPlan, fit
+from covid_bert.retraining.fitting import FitPlan, Fitted, fit
 from covid_bert.retraining.lung_cases import keep_case, kept_case
 from covid_bert.retraining.lung_judging import LungJudgement, judge_lungs
 from covid_bert.retraining.lung_learner import BATCH, PATTERNS, PHANTOM_SHARE, LungLearner
@@ -27,6 +25,7 @@ from covid_bert.training.slabs import WorkingMaterial
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Metric
+from covid_bert.weights.serving import serviceable
 from covid_bert.weights.store import load_into
 from covid_bert.weights.version_folder import InstalledWeights
 
@@ -168,12 +167,13 @@ def _judged(
     progress: RunProgress,
 ) -> LungJudgement:
     device = distributed.device_of_process(parameters.device)
+    # What is live now may be another version than the one it began with.
+    against = serviceable(unet.WEIGHTS_NAME).weights or began
     module = ARCHITECTURES[unet.ARCHITECTURE]().eval()
     module.load_state_dict(fitted.state)
     candidate = ready_segmenter(module, identity.model_copy(update={"version": "candidate"}), window, device)
-    live = load_segmenter(began, unet.ARCHITECTURE, str(device))
-    with torch.random.fork_rng(devices=[]):
-        return judge_lungs(live, candidate, held, progress)
+    live = load_segmenter(against, unet.ARCHITECTURE, str(device))
+    return judge_lungs(live, candidate, held, progress)
 
 
 def _trained(
@@ -214,6 +214,7 @@ def _trained(
     return Trained(
         weights=(TrainedWeights(began.name, fitted.state, provenance),),
         head=began.name,
+        against=judgement.against,
         comparisons=judgement.comparisons,
         counts=(judgement.patients,),
         metrics=judgement.metrics,

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from covid_bert.errors import OutputError, WeightsError
 from covid_bert.files import write_atomically
-from covid_bert.weights.store import installed, live
+from covid_bert.weights.serving import serviceable
+from covid_bert.weights.store import installed
 from covid_bert.weights.version_folder import InstalledWeights
 
 START_FILE = "start.json"
 
 
 def starting_versions(folder: Path, names: Iterable[str]) -> dict[str, InstalledWeights]:
-    """The live versions of some weights at the time when a run began.
+    """The live versions of some weights (or those that stand in for damaged ones) at the time when a run began.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def starting_versions(folder: Path, names: Iterable[str]) -> dict[str, Installed
     Raises
     ------
     WeightsError
-        If nothing is live under one of the names, or it is damaged.
+        If nothing that is intact is live under one of the names.
     OutputError
         If the folder cannot be written.
     """
@@ -35,7 +36,7 @@ def starting_versions(folder: Path, names: Iterable[str]) -> dict[str, Installed
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found: dict[str, InstalledWeights] = {}
     for name in names:
-        weights = installed(name, kept[name]) if name in kept else live(name)
+        weights = installed(name, kept[name]) if name in kept else serviceable(name).weights
         if weights is None:
             raise WeightsError(
                 f"No version of {name} is live to begin a training with.",

@@ -47,8 +47,10 @@ class Trained:
         In the order in which they are installed.
     head
         Name of the one whose pointer decides what is live.
+    against
+        Version of the head that was live when the candidate was judged, with which it was compared.
     comparisons
-        Against the live version, on the frozen validation set and on the reference studies; the gate judges them.
+        On the frozen validation set and on the reference studies; the gate judges them.
     counts
         Patients of the frozen validation set in each of the groups of the gate's `Rule`.
     metrics
@@ -58,7 +60,7 @@ class Trained:
     seconds
         Of all fits.
     started_from
-        name, version and sha256 of the head that it began with; the gate compares with the same one.
+        name, version and sha256 of the head that it began with.
     configuration
         Everything that decided how it came out.
     used
@@ -69,6 +71,7 @@ class Trained:
 
     weights: tuple[TrainedWeights, ...]
     head: str
+    against: str
     comparisons: tuple[Comparison, ...]
     counts: tuple[int, ...]
     metrics: tuple[Measured, ...]

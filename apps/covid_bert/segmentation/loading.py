@@ -114,7 +114,7 @@ def ready_segmenter(
     from covid_bert.networks.devices import fast_dtype
     from covid_bert.networks.fusion import fuse_batch_norms
 
-    module = fuse_batch_norms(module.requires_grad_(False))
+    module = fuse_batch_norms(module.requires_grad_(False))  # type: ignore[type-var]
     dtype = fast_dtype(device)
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedSegmenter(module, identity, window_hu, device, dtype)

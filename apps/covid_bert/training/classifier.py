@@ -17,7 +17,7 @@ from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.systems.s1 import segment_tokens
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
 from covid_bert.training.predictions import StudyEmbeddings
-from covid_bert.training.segmenter import Schedule
+from covid_bert.training.schedule import Schedule
 from covid_bert.training.studies import ClassifierStudy
 
 # Synthetic studies carry their label without doubt; real ones would not.

@@ -31,7 +31,7 @@ from covid_bert.training.classifier import (
 )
 from covid_bert.training.material import Material
 from covid_bert.training.predictions import StudyEmbeddings, embed_studies, study_scores, vote
-from covid_bert.training.segmenter import Schedule
+from covid_bert.training.schedule import Schedule
 from covid_bert.training.studies import ClassifierStudy, LesionProbability, make_studies
 from covid_bert.weights.untrained import untrained
 

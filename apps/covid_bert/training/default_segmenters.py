@@ -11,7 +11,8 @@ from covid_bert.lesions import network as lesion_network
 from covid_bert.lungs import unet as lung_network
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.training.material import SOURCES, Material
-from covid_bert.training.segmenter import Schedule, train_segmenter
+from covid_bert.training.schedule import Schedule
+from covid_bert.training.segmenter import train_segmenter
 from covid_bert.training.slabs import SlabTask
 from covid_bert.training.validation import Validation, validate_segmenter
 from covid_bert.weights.installing import add_version

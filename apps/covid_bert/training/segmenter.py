@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -15,43 +13,10 @@ from torch.utils.data import DataLoader
 
 from covid_bert.synthesis import IGNORE
 from covid_bert.training.material import Material
+from covid_bert.training.schedule import Schedule
 from covid_bert.training.slabs import SlabBatches, SlabTask, WorkingMaterial
 
 SMOOTH = 1.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn.
-
-    Parameters
-    ----------
-    steps
-        Mini-batches.
-    batch
-        Samples of each.
-    learning_rate
-        Highest; it rises over the first twentieth and falls to zero along a cosine.
-    weight_decay
-        Of AdamW.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step relative to the highest."""
-        return relative_rate(step, self.steps)
-
-
-def relative_rate(step: int, steps: int) -> float:
-    """Learning rate of a step of `steps`, relative to the highest: up over the first twentieth, then along a cosine."""
-    warm = max(1, steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def segmentation_loss(logits: Tensor, targets: Tensor) -> Tensor:

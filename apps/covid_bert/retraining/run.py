@@ -1,0 +1,248 @@
+"""One run from labels to a version: trainer, gate, version folders, and the pointer if the gate lets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from covid_bert import __version__
+from covid_bert.errors import ConflictError, OutputError
+from covid_bert.files import write_atomically
+from covid_bert.retraining import distributed
+from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut
+from covid_bert.retraining.curve import curve_picture, curve_table
+from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE, decide
+from covid_bert.retraining.models import model_named
+from covid_bert.retraining.parameters import TrainingParameters
+from covid_bert.retraining.progress import RunProgress
+from covid_bert.retraining.records import (
+    CURVE_FILE,
+    CURVE_PICTURE,
+    RECORD_FILE,
+    DataEntry,
+    GateDecision,
+    Measured,
+    TrainingRecord,
+)
+from covid_bert.retraining.trained import Trained, TrainedWeights
+from covid_bert.weights.installing import add_version
+from covid_bert.weights.manifest import Provenance
+from covid_bert.weights.store import installed, list_versions, live_version, publish
+from covid_bert.weights.version_folder import InstalledWeights
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run left.
+
+    Parameters
+    ----------
+    model
+        Name of the trainer.
+    head, version
+        The weights whose pointer decides what is live, and their new version.
+    published
+        Whether it is live.
+    gate
+        Why it may be, or not.
+    versions
+        Of all weights of the model that were made, by name.
+    metrics
+        Of the new version.
+    left_out
+        Labelled studies that could not be used.
+    notes
+        Sentences for people.
+    """
+
+    model: str
+    head: str
+    version: str
+    published: bool
+    gate: GateDecision
+    versions: Mapping[str, str]
+    metrics: tuple[Measured, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
+
+
+def run(
+    model: str,
+    labels: LabelSet,
+    parameters: TrainingParameters,
+    folder: Path,
+    progress: RunProgress,
+    *,
+    by: str = "",
+) -> RunOutcome:
+    """Train a model on labelled studies, make a version of it, and publish that if the gate lets it.
+
+    A run that was killed goes on where it was if it is called again with the same folder and labels; it never leaves
+    two versions of itself. Under ``torchrun`` all processes call it with the same folder.
+
+    Parameters
+    ----------
+    model
+        A key of `covid_bert.retraining.models.MODELS`.
+    labels
+        See `covid_bert.retraining.cases.LabelSet`.
+    parameters
+        Of the request.
+    folder
+        For this run alone. It holds images of patients while the run lasts; the caller removes it afterwards.
+    progress
+        Told of everything; may ask to stop.
+    by
+        For the history of what was live: name of the token or program.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such trainer.
+    NotEnoughLabelsError
+        If there are too few labels to learn from.
+    CancelledError
+        If the run was asked to stop; nothing was installed.
+    TrainingDivergedError
+        If the loss is not a number any more; nothing was installed.
+    OutputError, WeightsError
+        If something cannot be written, or the weights to begin with are damaged.
+    ParameterError
+        If there is no such device.
+    """
+    known = model_named(model)
+    with distributed.processes(parameters.device):
+        identity = distributed.from_first(lambda: _identity(folder))
+        for left in labels.left_out:
+            progress.leave_out(left.identifier, left.reason)
+        if known.system is None:
+            from covid_bert.retraining.lungs import train_lungs
+
+            trained = train_lungs(labels, parameters, folder, progress)
+        else:
+            from covid_bert.retraining.classifiers import train_classifier
+
+            trained = train_classifier(known.system, labels, parameters, folder, progress)
+        return distributed.from_first(lambda: _install(model, identity, trained, labels, parameters, progress, by))
+
+
+def _identity(folder: Path) -> str:
+    """Of this run; the same when it is taken up again."""
+    path = folder / RUN_FILE
+    try:
+        if path.exists():
+            return str(json.loads(path.read_text(encoding="utf-8"))["run"])
+        identity = uuid4().hex
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, json.dumps({"run": identity}) + "\n")
+    except OSError as error:
+        raise OutputError(
+            f"The folder of the training cannot be written: {error.strerror}.", "Free some space and start it again."
+        ) from error
+    return identity
+
+
+def _install(
+    model: str,
+    identity: str,
+    trained: Trained,
+    labels: LabelSet,
+    parameters: TrainingParameters,
+    progress: RunProgress,
+    by: str,
+) -> RunOutcome:
+    """Write the versions, the head last of those that it reads, and move the pointer."""
+    progress.update("installing", 0.0)
+    rule = LUNGS_RULE if model_named(model).system is None else CLASSIFIER_RULE
+    gate = decide(trained.comparisons, rule, trained.counts, against=trained.against)
+    record = _record(model, identity, trained, labels, parameters, gate, len(progress.state.left_out))
+    files: dict[str, bytes | str] = {
+        RECORD_FILE: record.model_dump_json(indent=2) + "\n",
+        CURVE_FILE: curve_table(trained.curve),
+        CURVE_PICTURE: curve_picture(trained.curve),
+    }
+    done: dict[str, InstalledWeights] = {}
+    for number, item in enumerate(trained.weights):
+        progress.update("installing", number / len(trained.weights))
+        made = _made_before(item.name, identity)
+        done[item.name] = made or add_version(item.name, item.state, _with_read(item, done), files)
+    head = done[trained.head]
+    notes, published = trained.notes, False
+    if live_version(head.name) == head.version:
+        published = True  # by this run, before it was killed
+    elif gate.passed and parameters.publish:
+        try:
+            publish(head.name, head.version, by=by, reason=gate.reason, instead_of=trained.against)
+            published = True
+        except ConflictError as error:
+            notes = (*notes, str(error))
+    progress.update("installing", 1.0)
+    return RunOutcome(
+        model=model,
+        head=head.name,
+        version=head.version,
+        published=published,
+        gate=gate,
+        versions={name: weights.version for name, weights in done.items()},
+        metrics=trained.metrics,
+        left_out=progress.state.left_out,
+        notes=notes,
+    )
+
+
+def _made_before(name: str, identity: str) -> InstalledWeights | None:
+    """The version that this run made before it was killed."""
+    for version in reversed(list_versions(name)):
+        weights = installed(name, version)
+        content = None if weights.shipped else weights.read_file(RECORD_FILE)
+        if content is not None and json.loads(content).get("run") == identity:
+            return weights.verified()
+    return None
+
+
+def _with_read(item: TrainedWeights, done: Mapping[str, InstalledWeights]) -> Provenance:
+    """The provenance with the SHA-256 of the networks that were installed before and that these weights read."""
+    read = {name: done[name].sha256 for name in item.reads}
+    provenance = item.provenance
+    changes: dict[str, object] = {"fitted_with": provenance.fitted_with | read}
+    if provenance.calibration is not None:
+        fitted = (provenance.calibration.fitted_with or {}) | read
+        changes["calibration"] = provenance.calibration.model_copy(update={"fitted_with": fitted})
+    return provenance.model_copy(update=changes)
+
+
+def _record(
+    model: str,
+    identity: str,
+    trained: Trained,
+    labels: LabelSet,
+    parameters: TrainingParameters,
+    gate: GateDecision,
+    left_out: int,
+) -> TrainingRecord:
+    return TrainingRecord(
+        model=model,
+        run=identity,
+        started_from=trained.started_from,
+        configuration={**parameters.model_dump(), **trained.configuration},
+        data=tuple(_entry(study, model) for study in trained.used),
+        data_sha256=labels.digest,
+        split=labels.split,
+        rule=labels.rule,
+        left_out=left_out,
+        metrics=trained.metrics,
+        gate=gate,
+        curve=trained.curve,
+        seconds=trained.seconds,
+        code_version=__version__,
+    )
+
+
+def _entry(study: LabelledStudy, model: str) -> DataEntry:
+    label = study.mask_sha256 if model_named(model).system is None else (study.study_class or "")
+    return DataEntry(image_sha256=study.image_sha256, label_sha256=label, part=study.part.value)
