@@ -15,7 +15,7 @@ from rich.console import Console
 from covid_bert.cli_training import MODELS
 from covid_bert.commands.retrain import retrain
 from covid_bert.errors import BusyError, CancelledError, ParameterError
-from covid_bert.retraining.cases import LabelSet, LeftOut
+from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
 from covid_bert.retraining.parameters import TRAINERS
 from covid_bert.retraining.records import GateDecision, Measured
 from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, list_runs, retraining_folder
@@ -72,6 +72,29 @@ def test_stopped_by_a_signal_and_taken_up_again(tmp_path: Path) -> None:
     assert RunFolder(run).state().status == "done"
     with pytest.raises(ParameterError, match="has ended well"):
         train(studies, run)
+
+
+def test_a_run_that_goes_on_learns_from_the_labels_it_began_with(tmp_path: Path) -> None:
+    studies, run = tmp_path / "studies", tmp_path / "run"
+    studies.mkdir()
+    path = studies / "study.nii.gz"
+    study = LabelledStudy("study", "patient", Part.TRAINING, path, "0" * 64, path, "1" * 64, "covid", ("anna",))
+    seen: list[LabelSet] = []
+
+    def read_now(*_: object) -> LabelSet:
+        return LabelSet((study,) * (1 + len(seen)), (LeftOut("broken", "No mask."),), "split", "newest")
+
+    def noting(request, labels, folder, progress) -> RunResult:
+        seen.append(labels)
+        return fit(request, labels, folder, progress)
+
+    console = Console(quiet=True)
+    with pytest.raises(CancelledError):
+        retrain("lungs", studies, run, {"seed": 1}, console, read=read_now, fit=noting)
+    retrain("lungs", studies, run, {}, console, read=read_now, fit=noting)
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert seen[0].studies == (study,)
 
 
 def test_two_at_once(tmp_path: Path) -> None:

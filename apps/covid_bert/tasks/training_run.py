@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, OutputError
+from covid_bert.files import write_private
 from covid_bert.progress import Progress
 from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, retraining_folder
-from covid_bert.retraining.run_records import LeftOutRecord, LiveRecord, RunRequest, RunResult
+from covid_bert.retraining.run_records import RunRequest, RunResult
+from covid_bert.tasks.training_record import Recorder, Said, Told
 
 if TYPE_CHECKING:
     from covid_bert.retraining.cases import LabelSet
-    from covid_bert.retraining.progress import RunProgress, RunState
+    from covid_bert.retraining.progress import RunProgress
 
 # Reads the labels: what was asked, folder with the studies, folder for what is kept between runs, progress.
 ReadLabels = Callable[[RunRequest, Path, Path, Progress], "LabelSet"]
 # Trains, judges and installs: what was asked, labels, working folder, progress.
 Train = Callable[[RunRequest, "LabelSet", Path, "RunProgress"], RunResult]
 Stop = Callable[[], bool]
-Told = Callable[[LiveRecord], None]
-Said = Callable[[str], None]
 
-# Seconds between two writings of the same stage and epoch, between two lines on steps, and between two looks at a lock.
-_WRITE_SECONDS, _LINE_SECONDS, _LOCK_SECONDS = 1.0, 2.0, 0.5
+# In the working folder of a run.
+LABELS_FILE = "labels.json"
+_LOCK_SECONDS = 0.5
 
 
 def _silent(_: object) -> None:
@@ -136,7 +136,7 @@ def run_training(
 
     request, own = folder.request(), retraining_folder(studies)
     with together(request.parameters.device) as processes, contextlib.ExitStack() as held:
-        recorder = _Recorder(folder, told, said)
+        recorder = Recorder(folder, told, said)
         progress = RunProgress(stop=stop)
         if processes.first:
             held.enter_context(_only_training(own, stop, wait=wait))
@@ -144,8 +144,28 @@ def run_training(
             recorder.begin()
             progress.report, progress.log = recorder.report, recorder.log
         progress.update("material", 0.0)
-        labels = processes.from_first(lambda: read(request, studies, own / "cache", progress.inner()))
+        labels = processes.from_first(
+            lambda: _labels_at_begin(folder.work, lambda: read(request, studies, own / "cache", progress.inner()))
+        )
         return fit(request, labels, folder.work, progress)
+
+
+def _labels_at_begin(work: Path, read: Callable[[], LabelSet]) -> LabelSet:
+    """The labels as they were when the run began: a checkpoint goes on with what it has learned from."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from covid_bert.retraining.cases import LabelSet
+
+    kept, form = work / LABELS_FILE, TypeAdapter(LabelSet)
+    with contextlib.suppress(OSError, ValidationError):
+        return form.validate_json(kept.read_bytes())
+    labels = read()
+    try:
+        work.mkdir(mode=0o700, exist_ok=True)
+        write_private(kept, form.dump_json(labels))
+    except OSError as error:
+        raise _not_written(error) from error
+    return labels
 
 
 def run_here(
@@ -208,77 +228,15 @@ def _only_training(own: Path, stop: Stop, *, wait: bool) -> Iterator[None]:
             if stop():
                 raise CancelledError("The training was stopped.", "It had not begun.")
     except OSError as error:
-        raise OutputError(
-            f"The folder for trainings cannot be written: {error.strerror}.",
-            "Free disk space, or mend the permissions of the program's data folder.",
-        ) from error
+        raise _not_written(error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-class _Recorder:
-    """Keeps what a run tells in its folder, not more often than anybody reads it."""
-
-    def __init__(self, folder: RunFolder, told: Told, said: Said) -> None:
-        self._folder, self._told, self._said = folder, told, said
-        # Shown until the run that is taken up again has a curve of its own.
-        self._before = folder.live()
-        self._written, self._write_at, self._line_at = LiveRecord(), 0.0, 0.0
-
-    def begin(self) -> None:
-        """Note that the run begins, or goes on."""
-        if self._before.stage:
-            self._folder.log(f"The training goes on; {len(self._before.curve)} epochs were finished.")
-
-    def report(self, state: RunState) -> None:
-        """Keep a state."""
-        live, last, now = _record(state, self._before), self._written, time.monotonic()
-        self._told(live)
-        news = any(
-            getattr(live, name) != getattr(last, name) for name in ("stage", "epoch", "curve", "left_out", "notes")
-        )
-        if not news and now < self._write_at:
-            return
-        self._write_at = now + _WRITE_SECONDS
-        # A full disk ends the training where it must write, with its checkpoint, and not here.
-        with contextlib.suppress(OutputError):
-            self._folder.write_live(live)
-            if live.curve != last.curve:
-                self._folder.write_curve(live.curve)
-            self._written = live
-
-    def log(self, line: str) -> None:
-        """Keep a line; of those on steps within an epoch only some."""
-        if "Iter:" in line:
-            if time.monotonic() < self._line_at:
-                return
-            self._line_at = time.monotonic() + _LINE_SECONDS
-        self._folder.log(line)
-        self._said(line)
-
-
-def _record(state: RunState, before: LiveRecord) -> LiveRecord:
-    fit = state.fit
-    left_out = tuple(LeftOutRecord(identifier=item.identifier, reason=item.reason) for item in state.left_out)
-    told = before.model_copy(
-        update={"stage": state.stage, "fraction": state.fraction, "left_out": left_out, "notes": state.notes}
+def _not_written(error: OSError) -> OutputError:
+    return OutputError(
+        f"The folder for trainings cannot be written: {error.strerror}.",
+        "Free disk space, or mend the permissions of the program's data folder.",
     )
-    if fit is None:
-        return told.model_copy(update={"seconds_left": None})
-    return told.model_copy(
-        update={
-            "epoch": fit.epoch,
-            "epochs": fit.epochs,
-            "loss": fit.loss if math.isfinite(fit.loss) else None,
-            "validation": _finite(fit.validation),
-            "seconds_left": fit.seconds_left,
-            "curve": tuple(point.model_copy(update={"validation": _finite(point.validation)}) for point in fit.curve),
-        }
-    )
-
-
-def _finite(values: dict[str, float]) -> dict[str, float]:
-    """What JSON can hold."""
-    return {name: value for name, value in values.items() if math.isfinite(value)}
