@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from covid_bert.errors import NotEnoughLabelsError
 from covid_bert.retraining.cases import LabelSet, LeftOut
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
 from covid_bert.retraining.records import CurvePoint, GateDecision, Measured
-from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder
+from covid_bert.retraining.run_folder import LOCK_FILE, list_runs, new_run, retraining_folder
 from covid_bert.retraining.run_records import LiveRecord, RunResult
 from needed import require_module
 
@@ -93,3 +94,13 @@ def test_numbers_that_clients_show(tmp_path: Path) -> None:
     told = stats["covid_s1"]
     assert (told["epoch"], told["total_epochs"], told["best_metric"], told["seconds_left"]) == (4, 7, 0.8, 9.0)
     assert "total_time" not in told, "the module of 3D Slicer would show no progress"
+
+
+def test_what_was_killed_does_not_run_for_ever(tmp_path: Path) -> None:
+    own = retraining_folder(tmp_path)
+    folder = new_run(own / "runs", "lungs", TrainingParameters(), origin="monailabel")
+    folder.write_state(folder.state().changed(status="running"))
+    task = trainers(str(tmp_path))["lungs"]
+    with FileLock(own / LOCK_FILE):
+        assert task.stats()["status"] == "running"
+    assert task.stats()["status"] == "stopped"

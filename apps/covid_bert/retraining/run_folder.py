@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from covid_bert.errors import NotFoundError, OutputError
@@ -45,6 +46,25 @@ def retraining_folder(studies: Path) -> Path:
     """
     name = hashlib.sha256(str(studies.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "retraining" / name
+
+
+def trains(studies: Path) -> bool:
+    """Whether a process trains on a folder of studies now.
+
+    Parameters
+    ----------
+    studies
+        Folder with the studies.
+    """
+    path = retraining_folder(studies) / LOCK_FILE
+    if not path.exists():
+        return False
+    try:
+        # Whoever is about to begin waits for longer than this takes.
+        with FileLock(path, mode=0o600, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 class RunFolder:

@@ -20,7 +20,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from covid_bert.errors import CovidBertError, WeightsError
 from covid_bert.retraining.models import MODELS
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
-from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder
+from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder, trains
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, Standing
 from covid_bert.tasks.parameters import FOREIGN_KEYS
 from covid_bert.tasks.training_run import ReadLabels, Train, read_labels, run_here, train
@@ -73,7 +73,11 @@ class LabelTraining(TrainTask):
         stats: dict[str, Any] = {} if version is None else {"version": version}
         if newest is not None:
             folder, request = newest
-            stats |= _stats(request, folder.state(), folder.live())
+            standing = folder.state()
+            if standing.status == "running" and request.origin != "server" and not trains(self._studies):
+                # MONAI Label's own server kills what it stops.
+                standing = standing.changed(status="stopped")
+            stats |= _stats(request, standing, folder.live())
         return stats
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:  # noqa: ARG002
