@@ -18,7 +18,10 @@ FLOW = [
     *("volumes", "networks", "weights", "segmentation", "lungs", "lesions", "phantom", "synthesis", "clips", "systems"),
     *("report", "training", "evaluation", "retraining", "active_learning"),
 ]
-ENTRIES = ["client", "datastore", "tasks", "server", "commands", "main", "cli", "cli_groups", "cli_operations"]
+ENTRIES = [
+    *("client", "datastore", "tasks", "server", "commands", "main"),
+    *("cli", "cli_groups", "cli_operations", "cli_training"),
+]
 COMMON = {"errors", "files", "progress", "__init__"}
 MONAILABEL_USERS = {"datastore", "tasks", "server", "main", "commands"}
 

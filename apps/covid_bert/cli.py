@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
-from covid_bert.cli_groups import console, evaluate_app, token_app, train_app, weights_app
+from covid_bert.cli_groups import console, evaluate_app, token_app, weights_app
 from covid_bert.cli_operations import operations_app
+from covid_bert.cli_training import train_app
 from covid_bert.errors import CovidBertError, OutputError
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""The groups of commands: `covid-bert weights`, `train`, `evaluate` and `token`."""
+"""The groups of commands: `covid-bert weights`, `evaluate` and `token`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ from typing import Annotated
 import typer
 
 weights_app = typer.Typer(help="List, fetch, import, compare, publish and verify weights.", no_args_is_help=True)
-train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
 token_app = typer.Typer(help="Who may use the server, and as what.", no_args_is_help=True)
-
-
-class TrainingTarget(str, Enum):
-    """Default networks that can be trained."""
-
-    LUNGS = "lungs"
-    LESIONS = "lesions"
-    CLASSIFIERS = "classifiers"
 
 
 class RoleName(str, Enum):
@@ -105,21 +96,6 @@ def weights_verify() -> None:
     from covid_bert.commands.weights import verify
 
     verify(console())
-
-
-@train_app.command("default")
-def train_default(
-    data: Annotated[list[Path], typer.Option(help="Folder of training material; may be given several times.")] = [  # noqa: B006
-        Path("sample-data")
-    ],
-    only: Annotated[TrainingTarget | None, typer.Option(help="One network instead of all.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for lungs and lesions.")] = "cpu",
-) -> None:
-    """Train the default networks again; they become the live ones."""
-    from covid_bert.commands.train import train_default as run
-
-    run(data, only=only.value if only else None, seed=seed, device=device, console=console())
 
 
 @evaluate_app.command("default")

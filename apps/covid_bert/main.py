@@ -15,6 +15,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.names import UPLOAD_PREFIX
@@ -23,6 +24,7 @@ from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.tasks.batch import SequentialBatchInfer
 from covid_bert.tasks.infer import infer_tasks
 from covid_bert.tasks.strategies import strategies
+from covid_bert.tasks.train import newest_first, trainers
 
 
 class CovidBertApp(MONAILabelApp):
@@ -86,6 +88,10 @@ class CovidBertApp(MONAILabelApp):
         """The infer tasks by model name."""
         return infer_tasks()
 
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """The train tasks by model name."""
+        return trainers(self.studies)
+
     def init_batch_infer(self) -> Callable[..., Any]:
         """Inference over many studies."""
         return SequentialBatchInfer()
@@ -96,7 +102,8 @@ class CovidBertApp(MONAILabelApp):
 
     def info(self) -> dict[str, Any]:
         """MONAI Label's description of the app, with the line that every screen shows."""
-        return {**super().info(), "research_use_only": RESEARCH_USE_ONLY}
+        info = super().info()
+        return {**info, "train_stats": newest_first(info["train_stats"]), "research_use_only": RESEARCH_USE_ONLY}
 
 
 def _exists(image: str) -> bool:

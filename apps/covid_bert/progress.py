@@ -29,6 +29,11 @@ class Progress:
         """Ask the computation to stop at its next step (from any thread)."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the computation was asked to stop."""
+        return self._cancelled.is_set()
+
     def update(self, stage: str, fraction: float) -> None:
         """Report that `fraction` of `stage` is done, and stop here if the user cancelled.
 
@@ -37,7 +42,7 @@ class Progress:
         CancelledError
             If `cancel` was called.
         """
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise CancelledError("The computation was cancelled.", "Nothing was written; start it again when you like.")
         if self.report is not None:
             self.report(stage, min(max(fraction, 0.0), 1.0))

@@ -247,7 +247,7 @@ def test_a_wrong_configuration_is_a_fault(tmp_path: Path, monkeypatch: pytest.Mo
     checks = examine(None, file)
     assert (checks[0].subject, checks[0].state) == ("configuration", FAULT)
     assert "unknown" in checks[0].finding
-    assert len(checks) == 2 + len(server.SERVER_CHECKS)
+    assert len(checks) == 3 + len(server.SERVER_CHECKS)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no owners of this kind")

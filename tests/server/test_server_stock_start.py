@@ -63,3 +63,19 @@ def test_stock_server_runs_the_app(stock_server, tmp_path) -> None:
     refused = requests.post(f"{stock_server}/infer/lungs?image=nobody", files={"params": (None, "{}")}, timeout=60)
     assert refused.status_code == 404
     assert refused.json()["detail"]["hint"]
+
+
+def test_stock_server_trains_with_the_same_words(stock_server, tmp_path) -> None:
+    from monailabel.client import MONAILabelClient
+
+    client = MONAILabelClient(stock_server, tmpdir=str(tmp_path))
+    assert set(client.info()["trainers"]) == {"lungs", "covid_s1", "covid_s2", "covid_baseline"}
+    client.train_start("lungs", {"epochs": 1})
+    deadline = time.monotonic() + 300
+    while client.train_status()["status"] in {"SUBMITTED", "RUNNING"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert client.train_status()["status"] == "ERROR", "there are no labels"
+    stats = client.info()["train_stats"]
+    assert next(iter(stats)) == "lungs"
+    assert stats["lungs"]["error"]["code"] == "not-enough-labels"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from covid_bert.cli import PatternName
-from covid_bert.cli_groups import TrainingTarget
+from covid_bert.cli_training import TrainingTarget
 from covid_bert.commands.train import TARGETS
 from covid_bert.errors import NotFoundError
 from covid_bert.networks.segmenter import SliceSegmenter

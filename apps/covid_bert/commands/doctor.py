@@ -13,6 +13,7 @@ from rich.console import Console
 from covid_bert.commands.doctor_check import FAULT, NOTE, OK, Check
 from covid_bert.commands.doctor_installation import INSTALLATION_CHECKS
 from covid_bert.commands.doctor_server import SERVER_CHECKS, data_folder_owner
+from covid_bert.commands.doctor_training import trainings
 from covid_bert.errors import CovidBertError
 from covid_bert.server.configuration import PREFIX, ServerConfiguration, load
 
@@ -74,7 +75,7 @@ def examine(studies: Path | None, configuration: Path | None) -> list[Check]:
 
 
 def _on_server(configuration: ServerConfiguration | None) -> Iterable[Check]:
-    for check in SERVER_CHECKS:
+    for check in (*SERVER_CHECKS, trainings):
         yield _guarded(check.__name__, lambda check=check: check(configuration))  # type: ignore[misc]
 
 

@@ -103,7 +103,7 @@ def port(configuration: Configuration) -> Check:
         try:
             probe.bind((host, number))
         except OSError as error:
-            if _server_runs(configuration, elsewhere=configuration is None):
+            if server_runs(configuration, elsewhere=configuration is None):
                 return Check(subject, OK, "in use while a server runs")
             state = NOTE if configuration is None else FAULT
             return Check(subject, state, f"it cannot be used: {error.strerror}", "Choose another port or address.")
@@ -144,7 +144,7 @@ def leftovers(configuration: Configuration) -> Check:
     """Whether a killed server or command left data behind, which may be a patient's."""
     if _uploads_of_killed_servers():
         return Check("leftovers", NOTE, "uploads of a killed server", "Start the server once: it removes them.")
-    if configuration is not None and not _server_runs(configuration, elsewhere=False):
+    if configuration is not None and not server_runs(configuration, elsewhere=False):
         for pattern in (".backup-snapshot", ".restore-*"):
             for path in configuration.studies.glob(pattern):
                 return Check("leftovers", NOTE, f"{path.name} of a killed command", "Remove that folder.")
@@ -192,7 +192,7 @@ def _covered(host: str, names: set[str]) -> bool:
     return any(fnmatch(host, name) and host.count(".") == name.count(".") for name in names)
 
 
-def _server_runs(configuration: Configuration, *, elsewhere: bool = True) -> bool:
+def server_runs(configuration: Configuration, *, elsewhere: bool = True) -> bool:
     """Whether a server with these studies runs, or, `elsewhere`, any with this data folder."""
     found = list((home() / "jobs").glob("*/lock")) if elsewhere else []
     if configuration is not None:

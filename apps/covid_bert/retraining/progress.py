@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from covid_bert.errors import CancelledError
 from covid_bert.progress import Progress
 from covid_bert.retraining.cases import LeftOut
-from covid_bert.retraining.fitting import FitProgress
+
+if TYPE_CHECKING:
+    from covid_bert.retraining.fitting import FitProgress
 
 # Shares of a run's time at which its stages begin and end; the names are for people and programs.
 STAGES = {"material": (0.0, 0.15), "training": (0.15, 0.85), "judging": (0.85, 0.98), "installing": (0.98, 1.0)}

@@ -74,6 +74,7 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "GET /jobs/{identifier}/file",
             "GET /weights",
             "GET /weights/{model}/{version}",
+            "GET /train/",
         ),
     ),
     (
@@ -101,6 +102,9 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "DELETE /batch/infer",
             "POST /weights/{model}/publish",
             "POST /weights/{model}/rollback",
+            "POST /train/",
+            "POST /train/{model}",
+            "DELETE /train/",
         ),
     ),
 )

@@ -40,15 +40,20 @@ from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
 from covid_bert.server.jobs.inference import open_app
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import AppRequests
+from covid_bert.server.jobs.worker import MakeCompute
 from covid_bert.server.layers import protected
 from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.sessions_store import SessionStore
 from covid_bert.server.strict import refuse_unknown
 from covid_bert.server.tokens import LiveTokens
+from covid_bert.server.training import routes as training
+from covid_bert.server.training.jobs import TrainingJobs
+from covid_bert.server.training.setup import open_trainings
+from covid_bert.server.training.trainings import Trainings
 
 
-def create(configuration: ServerConfiguration, tokens: LiveTokens) -> ASGIApp:
+def create(configuration: ServerConfiguration, tokens: LiveTokens, *, train_with: MakeCompute | None = None) -> ASGIApp:
     """Make the application that a server runs.
 
     Parameters
@@ -57,12 +62,21 @@ def create(configuration: ServerConfiguration, tokens: LiveTokens) -> ASGIApp:
         The server's set-up.
     tokens
         Who may call.
+    train_with
+        As for `create_routes`.
     """
     metrics = Metrics()
-    return protected(create_routes(configuration, tokens, metrics), configuration, tokens, metrics)
+    routes = create_routes(configuration, tokens, metrics, train_with=train_with)
+    return protected(routes, configuration, tokens, metrics)
 
 
-def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metrics: Metrics) -> FastAPI:
+def create_routes(
+    configuration: ServerConfiguration,
+    tokens: LiveTokens,
+    metrics: Metrics,
+    *,
+    train_with: MakeCompute | None = None,
+) -> FastAPI:
     """Make the application without the layers around it: the routes and the replies to errors.
 
     Parameters
@@ -73,6 +87,8 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         Who may call.
     metrics
         The server's numbers.
+    train_with
+        What computes a training, called in its process; None for `covid_bert.server.training.process.open_training`.
     """
     # MONAI Label logs whole requests, which name studies and paths.
     logging.getLogger("monailabel").setLevel(logging.WARNING)
@@ -97,8 +113,10 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     masks = MaskChecker(most_voxels)
     if isinstance(store := opened.datastore(), StudyDatastore):
         store.check_masks_with(masks.check)
-    save = functools.partial(inference.save_label, store, AuditLog(default_audit_folder()))
+    audit = AuditLog(default_audit_folder())
+    save = functools.partial(inference.save_label, store, audit)
     batches = batch.Batches(runner, save)
+    trainings = open_trainings(configuration.studies, audit, metrics, train_with)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -107,9 +125,10 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         kept.start()
         expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
         runner.start()
+        trainings.start()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, runner, kept, masks, store)
+        await run_in_threadpool(_close, batches, trainings, runner, kept, masks, store)
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -132,13 +151,21 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
     datastore_routes.install(app, opened)
-    jobs.install(app, runner, hold_session)
+    jobs.install(app, runner, hold_session, TrainingJobs(trainings))
+    training.install(app, trainings)
     weights_routes.install(app)
     metrics.follow_queue(runner.queue_length)
     return app
 
 
-def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker, store: Datastore) -> None:
+def _close(
+    batches: batch.Batches,
+    trainings: Trainings,
+    runner: JobRunner,
+    kept: SessionStore,
+    masks: MaskChecker,
+    store: Datastore,
+) -> None:
     # One after the other, the last one here first, also if one fails.
     with ExitStack() as closing:
         if isinstance(store, StudyDatastore):
@@ -146,4 +173,5 @@ def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks:
         closing.callback(masks.close)
         closing.callback(kept.close)
         closing.callback(runner.close)
+        closing.callback(trainings.close)
         closing.callback(batches.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -31,6 +32,9 @@ class Metrics:
             labels,
             buckets=_SECONDS,
             registry=self.registry,
+        )
+        self._trainings = Counter(
+            "covid_bert_trainings_ended", "Trainings that ended", ("model", "outcome"), registry=self.registry
         )
         version = Gauge("covid_bert_version", "1 for the version that runs", ("version",), registry=self.registry)
         version.labels(__version__).set(1)
@@ -68,6 +72,30 @@ class Metrics:
 
         gauge = Gauge("covid_bert_queue_length", "Jobs that wait or run", registry=self.registry)
         gauge.set_function(known)
+
+    def follow_trainings(self, count: Callable[[str], int]) -> None:
+        """Report how many trainings run and wait, asked for at each reading.
+
+        Parameters
+        ----------
+        count
+            Called with ``running`` or ``waiting``.
+        """
+        gauge = Gauge("covid_bert_trainings", "Trainings that run or wait", ("state",), registry=self.registry)
+        for state in ("running", "waiting"):
+            gauge.labels(state).set_function(functools.partial(count, state))
+
+    def count_training(self, model: str, outcome: str) -> None:
+        """Count a training that has ended.
+
+        Parameters
+        ----------
+        model
+            Name of the trainer.
+        outcome
+            ``published``, ``candidate``, ``failed`` or ``stopped``.
+        """
+        self._trainings.labels(model, outcome).inc()
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text format."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse
@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from covid_bert.errors import GoneError, NotFoundError, ParameterError
 from covid_bert.server.audit_events import note_study
-from covid_bert.server.authentication import caller_of
+from covid_bert.server.authentication import Caller, caller_of
 from covid_bert.server.jobs.records import Job
 from covid_bert.server.jobs.runner import JobRunner
 
@@ -55,10 +55,27 @@ class ResultReply(BaseModel):
     files: list[str]
 
 
+class OtherJobs(Protocol):
+    """Work beside the inferences that is shown as jobs; None stands for what is not among it, or another user's."""
+
+    def jobs(self, caller: Caller) -> list[Job]:
+        """What a caller may see."""
+
+    def job(self, identifier: str, caller: Caller) -> Job | None:
+        """State of one."""
+
+    def cancel(self, identifier: str, caller: Caller) -> Job | None:
+        """Stop one, and return its state."""
+
+    def result(self, identifier: str, caller: Caller) -> dict[str, Any] | None:
+        """What came of one; raises the error of one that failed."""
+
+
 def install(
     app: FastAPI,
     runner: JobRunner,
     hold_session: Callable[[Request, str], Release],
+    others: OtherJobs | None = None,
 ) -> None:
     """Add the routes to an application, which turns `CovidBertError` into replies.
 
@@ -70,6 +87,8 @@ def install(
         Started and closed by the caller.
     hold_session
         Refuses sessions of other users, keeps the caller's own, and returns what lets it go again.
+    others
+        What else is shown as jobs; None for nothing.
     """
     # Plain functions run on threads: the database is never waited for on the event loop.
 
@@ -92,18 +111,25 @@ def install(
 
     @app.get("/jobs", tags=["Jobs"], summary="List your jobs")
     def jobs(request: Request) -> JobList:
-        return JobList(jobs=runner.jobs(caller_of(request)))
+        caller = caller_of(request)
+        found = runner.jobs(caller) + (others.jobs(caller) if others else [])
+        return JobList(jobs=sorted(found, key=lambda job: job.created, reverse=True))
 
     @app.get("/jobs/{identifier}", tags=["Jobs"], summary="State of a job")
     def job(request: Request, identifier: str) -> Job:
-        return runner.job(identifier, caller_of(request))
+        found = others.job(identifier, caller_of(request)) if others else None
+        return found or runner.job(identifier, caller_of(request))
 
     @app.delete("/jobs/{identifier}", tags=["Jobs"], summary="Cancel a job")
     def cancel(request: Request, identifier: str) -> Job:
-        return runner.cancel(identifier, caller_of(request))
+        found = others.cancel(identifier, caller_of(request)) if others else None
+        return found or runner.cancel(identifier, caller_of(request))
 
     @app.get("/jobs/{identifier}/result", tags=["Jobs"], summary="Result of a job, without its images")
     def result(request: Request, identifier: str) -> ResultReply:
+        other = others.result(identifier, caller_of(request)) if others else None
+        if other is not None:
+            return ResultReply(params=other, files=[])
         found = runner.result(identifier, caller_of(request))
         return ResultReply(params=found.params, files=list(found.files))
 
