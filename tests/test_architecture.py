@@ -19,7 +19,7 @@ FLOW = [
     *("report", "training", "evaluation", "retraining", "active_learning"),
 ]
 ENTRIES = ["client", "datastore", "tasks", "server", "commands", "main", "cli", "cli_groups", "cli_operations"]
-COMMON = {"errors", "files", "progress", "__init__"}
+COMMON = {"errors", "files", "databases", "progress", "__init__"}
 MONAILABEL_USERS = {"datastore", "tasks", "server", "main", "commands"}
 
 
