@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from covid_bert.errors import OutputError
@@ -90,22 +90,47 @@ class Database:
         with self._lock:
             self._connection.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection; what the block changes is kept when it ends well, and all of it taken back if not."""
-        with self._lock:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """See `transaction`."""
+        return transaction(self._connection, self._lock, self._title)
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection, lock: threading.RLock, title: str) -> Iterator[sqlite3.Connection]:
+    """Yield the database; what the block changes is kept when it ends well, and all of it taken back if not.
+
+    Parameters
+    ----------
+    database
+        From `open_database`.
+    lock
+        Of all threads that use it.
+    title
+        What it holds, for people.
+
+    Raises
+    ------
+    OutputError
+        If the disk does not take it.
+    """
+    with lock:
+        try:
+            database.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise OutputError(f"{self._title} cannot be read or written.", _ROOM) from error
+                yield database
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise unusable(title) from error
+
+
+def unusable(title: str) -> OutputError:
+    """Return the error that a database cannot be used."""
+    return OutputError(f"{title} cannot be read or written.", _ROOM)
 
 
 def _open(path: Path, schema: str, version: int) -> sqlite3.Connection:

@@ -22,7 +22,17 @@ from starlette.types import ASGIApp
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.main import CovidBertApp
-from covid_bert.server import batch, datastore_routes, failures, health, inference, login, sessions, stock
+from covid_bert.server import (
+    batch,
+    datastore_routes,
+    failures,
+    health,
+    inference,
+    login,
+    scoring_routes,
+    sessions,
+    stock,
+)
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.configuration import ServerConfiguration
 from covid_bert.server.jobs import routes as jobs
@@ -33,9 +43,13 @@ from covid_bert.server.jobs.submission import AppRequests
 from covid_bert.server.layers import protected
 from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
+from covid_bert.server.reservations import Reservations
+from covid_bert.server.scoring import Scoring, open_scoring
 from covid_bert.server.sessions_store import SessionStore
 from covid_bert.server.strict import refuse_unknown
 from covid_bert.server.tokens import LiveTokens
+from covid_bert.tasks.scoring import METHOD, missing, studies_of
+from covid_bert.weights.location import folder_of_studies
 
 
 def create(configuration: ServerConfiguration, tokens: LiveTokens) -> ASGIApp:
@@ -89,6 +103,15 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         store.check_masks_with(masks.check)
     save = functools.partial(inference.save_label, store, AuditLog(default_audit_folder()))
     batches = batch.Batches(runner, save)
+    reservations = Reservations(
+        folder_of_studies("retraining", configuration.studies), hours=configuration.reservation_hours
+    )
+    scoring = Scoring(
+        lambda: opened.scores.store,
+        lambda: missing(opened.scores.store, studies_of(store)),
+        functools.partial(open_scoring, str(opened.studies), most_voxels),
+        lambda: runner.queue_length() > 0,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -97,9 +120,10 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
         kept.start()
         expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
         runner.start()
+        scoring.take_up()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, runner, kept, masks, store)
+        await run_in_threadpool(_close, batches, runner, kept, masks, store, scoring, reservations)
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -117,7 +141,8 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     failures.install(app)
     health.install(app, metrics, lambda: opened, lambda: runner.alive, lambda: tokens.required)
     login.install(app, tokens)
-    stock.install(app, opened)
+    stock.install(app, opened, reservations, functools.partial(scoring.ensure, METHOD))
+    scoring_routes.install(app, scoring)
     inference.install(app, runner, opened, hold_session, save)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
@@ -127,7 +152,15 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     return app
 
 
-def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks: MaskChecker, store: Datastore) -> None:
+def _close(
+    batches: batch.Batches,
+    runner: JobRunner,
+    kept: SessionStore,
+    masks: MaskChecker,
+    store: Datastore,
+    scoring: Scoring,
+    reservations: Reservations,
+) -> None:
     # One after the other, the last one here first, also if one fails.
     with ExitStack() as closing:
         if isinstance(store, StudyDatastore):
@@ -135,4 +168,6 @@ def _close(batches: batch.Batches, runner: JobRunner, kept: SessionStore, masks:
         closing.callback(masks.close)
         closing.callback(kept.close)
         closing.callback(runner.close)
+        closing.callback(reservations.close)
+        closing.callback(scoring.close)
         closing.callback(batches.stop)

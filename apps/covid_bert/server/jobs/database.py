@@ -13,6 +13,7 @@ from covid_bert.databases import DAMAGED_PREFIX
 from covid_bert.errors import OutputError, ServerError
 
 DATABASE = "jobs.sqlite"
+TITLE = "The list of jobs"
 _VERSION = 1
 _SCHEMA = """
     CREATE TABLE computation (
@@ -85,7 +86,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
     OutputError
         If the folder cannot be written.
     """
-    return databases.open_database(folder / DATABASE, _SCHEMA, version=_VERSION, title="The list of jobs")
+    return databases.open_database(folder / DATABASE, _SCHEMA, version=_VERSION, title=TITLE)
 
 
 def remove_old_damaged(folder: Path, lifetime: float) -> None:
