@@ -175,8 +175,6 @@ class Scoring:
             self._fail(task, method, InternalError("An unexpected error.", "Look in the server's log."))
         else:
             self._end(task, method, ended)
-        finally:
-            self._end_worker()
 
     def _score_all(self, task: ScoringTask) -> None:
         """Score until nothing is missing; weights that go live meanwhile make all of it missing again."""
@@ -248,6 +246,7 @@ class Scoring:
         self._end(task, method, "ERROR")
 
     def _end(self, task: ScoringTask, method: str, status: Literal["STOPPED", "DONE", "ERROR"]) -> None:
+        self._end_worker()
         if not self._closing.is_set():
             try:
                 self._store().end(method)
