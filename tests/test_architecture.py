@@ -22,7 +22,7 @@ ENTRIES = [
     *("client", "datastore", "tasks", "server", "commands", "main"),
     *("cli", "cli_groups", "cli_operations", "cli_training"),
 ]
-COMMON = {"errors", "files", "progress", "__init__"}
+COMMON = {"errors", "files", "databases", "progress", "__init__"}
 MONAILABEL_USERS = {"datastore", "tasks", "server", "main", "commands"}
 
 

@@ -197,6 +197,7 @@ def serve(
     queue_length: Annotated[int | None, typer.Option(help="Most jobs that wait or run (32).")] = None,
     job_minutes: Annotated[int | None, typer.Option(help="How long a job may be computed (60).")] = None,
     result_hours: Annotated[float | None, typer.Option(help="How long results of jobs are kept (24).")] = None,
+    reservation_hours: Annotated[float | None, typer.Option(help="How long a study stays its reader's (12).")] = None,
     sessions: Annotated[int | None, typer.Option(help="Most uploaded studies at a time (32).")] = None,
     session_megabytes: Annotated[int | None, typer.Option(help="Most of all of them together (16384).")] = None,
     session_minutes: Annotated[int | None, typer.Option(help="How long an unused one is kept (60).")] = None,

@@ -14,16 +14,19 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.names import UPLOAD_PREFIX
 from covid_bert.datastore.store import StudyDatastore
+from covid_bert.errors import NotFoundError
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.tasks.batch import SequentialBatchInfer
 from covid_bert.tasks.infer import infer_tasks
-from covid_bert.tasks.strategies import strategies
+from covid_bert.tasks.scoring import METHOD, StudyScoring
+from covid_bert.tasks.strategies import LiveScores, StudyStrategy, strategies
 from covid_bert.tasks.train import newest_first, trainers
 
 
@@ -31,6 +34,7 @@ class CovidBertApp(MONAILabelApp):
     """Chest CT: lung segmentation, and classification of the study by S1, S2 and the baseline."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.scores = LiveScores(studies)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -68,6 +72,19 @@ class CovidBertApp(MONAILabelApp):
             reply["label"] = store.save_label(image, reply["file"], tag, information)
         return reply
 
+    def strategy(self, name: str) -> StudyStrategy:
+        """Return a strategy by its name.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none.
+        """
+        found = self._strategies.get(name)
+        if not isinstance(found, StudyStrategy):
+            raise NotFoundError("The server has no strategy with that name.", "Ask for the list with GET /info/.")
+        return found
+
     def use_sessions(self, sessions: object) -> None:
         """Keep uploaded studies with the server's `covid_bert.server.sessions_store.SessionStore`."""
         self._sessions = sessions
@@ -98,7 +115,11 @@ class CovidBertApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Which study is next."""
-        return strategies()
+        return strategies(self.scores)
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """What gives studies their scores."""
+        return {METHOD: StudyScoring(self.scores)}
 
     def info(self) -> dict[str, Any]:
         """MONAI Label's description of the app, with the line that every screen shows."""

@@ -26,9 +26,7 @@ def trainings(configuration: ServerConfiguration | None) -> Check:
         text = "a training was interrupted" if waiting == 1 else f"{waiting} trainings were interrupted"
         return Check("trainings", NOTE, text, "Start the server: it goes on with them from their checkpoints.")
     if damaged:
-        remedy = (
-            "Remove those below retraining/ in the data folder whose request.json cannot be read."
-        )
+        remedy = "Remove those below retraining/ in the data folder whose request.json cannot be read."
         return Check("trainings", NOTE, f"{damaged} folders hold no training that can be read", remedy)
     size = sum(_size(folder.parent) for folder in folders) / GIBIBYTE
     return Check("trainings", OK, f"{runs}, {size:.1f} GiB with what they keep")

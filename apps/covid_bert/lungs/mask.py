@@ -29,12 +29,15 @@ class LungMask:
         Sentences for the user, for example that only one lung was found.
     weights
         Of the network that made it; None for a method without one.
+    uncertainty
+        Of that network along the mask's borders, in [0, 1]: see `covid_bert.segmentation.border_entropy`.
     """
 
     array: npt.NDArray[np.uint8]
     method: str
     warnings: tuple[str, ...] = ()
     weights: WeightsIdentity | None = None
+    uncertainty: float | None = None
 
     def __post_init__(self) -> None:
         self.array.flags.writeable = False

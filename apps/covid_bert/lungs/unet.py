@@ -18,7 +18,7 @@ from covid_bert.lungs.grid import BoolArray, FloatArray
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG, LungMask
 from covid_bert.lungs.plausibility import check_lungs
 from covid_bert.progress import Progress
-from covid_bert.segmentation import LoadedSegmenter, WorkingGrid, load_segmenter, predict, scale
+from covid_bert.segmentation import LoadedSegmenter, WorkingGrid, border_entropy, load_segmenter, predict, scale
 from covid_bert.volumes.volume import Unit, Volume
 from covid_bert.weights.serving import serviceable
 
@@ -121,9 +121,12 @@ def segment(
     sides = tidy(probabilities, spacing[1] * spacing[2])
     rows, columns = grid.size
     warnings = check_lungs(sides[:, :rows, :columns], planes[:, :rows, :columns], spacing)
+    uncertainty = border_entropy(probabilities[:, :, :rows, :columns], sides[:, :rows, :columns])
     mask = _on_volume(probabilities, grid, progress)
     progress.update(STAGE, 1.0)
-    return LungMask(mask, METHOD, (*segmenter.warnings, *warnings, *_side_warnings(sides)), segmenter.identity)
+    return LungMask(
+        mask, METHOD, (*segmenter.warnings, *warnings, *_side_warnings(sides)), segmenter.identity, uncertainty
+    )
 
 
 def tidy(probabilities: FloatArray, pixel_area: float) -> npt.NDArray[np.uint8]:

@@ -59,6 +59,7 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "GET /datastore/label/info",
             "POST /infer/{model}",
             "GET /batch/infer",
+            "GET /scoring/",
             "PUT /session/",
             "GET /session/{session_id}",
             "DELETE /session/{session_id}",
@@ -82,6 +83,9 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
         (
             # It writes into the study's information that it was handed out.
             "POST /activelearning/{strategy}",
+            "POST /scoring/",
+            "POST /scoring/{method}",
+            "DELETE /scoring/",
             "PUT /datastore/",
             "PUT /datastore/image",
             "PUT /datastore/image/info",

@@ -29,6 +29,7 @@ from covid_bert.server import (
     health,
     inference,
     login,
+    scoring_routes,
     sessions,
     stock,
     weights_routes,
@@ -44,6 +45,8 @@ from covid_bert.server.jobs.worker import MakeCompute
 from covid_bert.server.layers import protected
 from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
+from covid_bert.server.reservations import Reservations
+from covid_bert.server.scoring import Scoring, open_scoring
 from covid_bert.server.sessions_store import SessionStore
 from covid_bert.server.strict import refuse_unknown
 from covid_bert.server.tokens import LiveTokens
@@ -51,6 +54,8 @@ from covid_bert.server.training import routes as training
 from covid_bert.server.training.jobs import TrainingJobs
 from covid_bert.server.training.setup import open_trainings
 from covid_bert.server.training.trainings import Trainings
+from covid_bert.tasks.scoring import METHOD, missing, studies_of
+from covid_bert.weights.location import folder_of_studies
 
 
 def create(configuration: ServerConfiguration, tokens: LiveTokens, *, train_with: MakeCompute | None = None) -> ASGIApp:
@@ -117,6 +122,15 @@ def create_routes(
     save = functools.partial(inference.save_label, store, audit)
     batches = batch.Batches(runner, save)
     trainings = open_trainings(configuration.studies, audit, metrics, train_with)
+    reservations = Reservations(
+        folder_of_studies("retraining", configuration.studies), hours=configuration.reservation_hours
+    )
+    scoring = Scoring(
+        lambda: opened.scores.store,
+        lambda: missing(opened.scores.store, studies_of(store)),
+        functools.partial(open_scoring, str(opened.studies), most_voxels),
+        lambda: runner.queue_length() > 0,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -126,9 +140,10 @@ def create_routes(
         expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
         runner.start()
         trainings.start()
+        scoring.take_up()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, trainings, runner, kept, masks, store)
+        await run_in_threadpool(_close, batches, trainings, runner, kept, masks, store, scoring, reservations)
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -146,7 +161,8 @@ def create_routes(
     failures.install(app)
     health.install(app, metrics, lambda: opened, lambda: runner.alive, lambda: tokens.required)
     login.install(app, tokens)
-    stock.install(app, opened)
+    stock.install(app, opened, reservations, functools.partial(scoring.ensure, METHOD))
+    scoring_routes.install(app, scoring)
     inference.install(app, runner, opened, hold_session, save)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
@@ -165,6 +181,8 @@ def _close(
     kept: SessionStore,
     masks: MaskChecker,
     store: Datastore,
+    scoring: Scoring,
+    reservations: Reservations,
 ) -> None:
     # One after the other, the last one here first, also if one fails.
     with ExitStack() as closing:
@@ -174,4 +192,6 @@ def _close(
         closing.callback(kept.close)
         closing.callback(runner.close)
         closing.callback(trainings.close)
+        closing.callback(reservations.close)
+        closing.callback(scoring.close)
         closing.callback(batches.stop)

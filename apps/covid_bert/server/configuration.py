@@ -113,10 +113,10 @@ class ServerConfiguration(BaseModel):
         Most requests from one address.
     queue_length
         Most jobs that wait or run; one user may have half of them, and at least one.
-    job_minutes
-        How long a job may be computed.
-    result_hours
-        How long the result of a job is kept.
+    job_minutes, result_hours
+        How long a job may be computed, and its result is kept.
+    reservation_hours
+        For how long a study that was handed out to a reader is not handed out to another.
     sessions
         Most uploaded studies that are kept at a time.
     session_megabytes
@@ -146,6 +146,7 @@ class ServerConfiguration(BaseModel):
     queue_length: int = Field(default=32, ge=1, le=10_000)
     job_minutes: int = Field(default=60, ge=1, le=10_080)
     result_hours: float = Field(default=24.0, gt=0, le=8760, allow_inf_nan=False)
+    reservation_hours: float = Field(default=12.0, gt=0, le=8760, allow_inf_nan=False)
     sessions: int = Field(default=32, ge=1, le=10_000)
     session_megabytes: int = Field(default=16384, ge=1, le=1_048_576)
     # MONAI Label takes less than two minutes for an hour.

@@ -66,12 +66,15 @@ class Classification:
         uint8 (slices, rows, columns) on the canonical grid: the location map.
     lesions
         None where no lesion network took part.
+    embedding
+        float32 (channels) of the whole study, as the networks see it.
     """
 
     result: StudyResult
     lungs: LungMask
     location: npt.NDArray[np.uint8]
     lesions: LesionMask | None = None
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
                 outcome.location, stack.indices, volume, lungs, lesions, finding=FINDING, seen_share=self._seen_share
             )
         result = self._result(study, stack, loaded, outcome, location, progress)
-        return Classification(result, lungs, location.array, lesions)
+        return Classification(result, lungs, location.array, lesions, outcome.embedding)
 
     def _result(
         self,

@@ -1,7 +1,8 @@
-"""Where the weights lie on this computer, and which names are allowed there."""
+"""Where weights and other data of the program lie on this computer, and which names of weights are allowed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -43,6 +44,20 @@ def shipped_root() -> Path:
 def downloads_root() -> Path:
     """The folder for downloads that are under way."""
     return home() / "downloads"
+
+
+def folder_of_studies(purpose: str, studies: Path | str) -> Path:
+    """The folder for what the program keeps about a folder of studies, outside of that.
+
+    Parameters
+    ----------
+    purpose
+        What is kept: ``jobs`` or ``retraining``.
+    studies
+        Folder with the studies, or MONAI Label's address of them.
+    """
+    named = str(studies) if str(studies).startswith(("http://", "https://")) else str(Path(studies).resolve())
+    return home() / purpose / hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def check_name(name: str) -> str:

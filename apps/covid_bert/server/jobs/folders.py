@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 from covid_bert.errors import CovidBertError
 from covid_bert.server.jobs.clock import SteadyClock
 from covid_bert.server.jobs.store import REMEMBERED_SECONDS, JobStore
-from covid_bert.weights.location import home
+from covid_bert.weights.location import folder_of_studies
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ def jobs_folder(studies: Path) -> Path:
     studies
         The server's folder with the studies.
     """
-    return home() / "jobs" / hashlib.sha256(str(studies.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return folder_of_studies("jobs", studies)
 
 
 def expire_elsewhere(own: Path, *, lifetime: float) -> None:

@@ -10,13 +10,12 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from covid_bert.errors import OutputError
-from covid_bert.server.jobs.database import lock_folder, open_database, private_folder, remove_old_damaged
+from covid_bert.databases import transaction, unusable
+from covid_bert.server.jobs.database import TITLE, lock_folder, open_database, private_folder, remove_old_damaged
 from covid_bert.server.jobs.fairness import LIVE, TURNS, refuse_if_full
 from covid_bert.server.jobs.records import Computation, JobRecord, interrupted, upload_gone
 from covid_bert.server.jobs.submission import Prepared
@@ -235,7 +234,7 @@ class JobStore:
             self._remove_files()
             remove_old_damaged(self.folder, lifetime)
         except (sqlite3.Error, OSError) as error:
-            raise _unusable() from error
+            raise unusable(TITLE) from error
 
     def _recover(self, now: float) -> None:
         """Put right what an earlier server left; no session or upload outlives its server."""
@@ -263,27 +262,8 @@ class JobStore:
     def _record(self, row: sqlite3.Row) -> JobRecord:
         return JobRecord.of_row(row, self._results)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._database
-                except BaseException:
-                    self._database.execute("ROLLBACK")
-                    raise
-                self._database.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise _unusable() from error
-
-
-def _unusable() -> OutputError:
-    return OutputError(
-        "The list of jobs cannot be read or written.", "Free disk space; if there is, restart the server."
-    )
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._database, self._lock, TITLE)
 
 
 def _insert(database: sqlite3.Connection, prepared: Prepared) -> int:

@@ -86,6 +86,16 @@ class Worker:
         with contextlib.suppress(WorkerDiedError):
             self._send({"cancel": True})
 
+    def pause(self) -> None:
+        """Ask the process to wait at its next step, until `resume` or `cancel`."""
+        with contextlib.suppress(WorkerDiedError):
+            self._send({"pause": True})
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        with contextlib.suppress(WorkerDiedError):
+            self._send({"pause": False})
+
     def receive(self, timeout: float) -> dict[str, Any] | None:
         """Wait for what the process says next.
 
@@ -156,6 +166,9 @@ def _listen(connection: Connection, orders: queue.SimpleQueue[tuple[dict[str, An
             os._exit(1)
         if "cancel" in order:
             progress.cancel()
+            continue
+        if "pause" in order:
+            (progress.pause if order["pause"] else progress.resume)()
             continue
         progress = Progress(_reporter(connection))
         orders.put((order["request"], Path(order["folder"]), progress))

@@ -1,0 +1,165 @@
+"""What the networks say of a study, as far as it matters for which one is labelled next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from covid_bert.active_learning.uncertainty import disagreement, entropy
+from covid_bert.errors import WeightsError
+from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
+from covid_bert.lungs.unet import WEIGHTS_NAME as LUNG_WEIGHTS
+from covid_bert.progress import Progress
+from covid_bert.systems import SYSTEMS, Classification, create
+from covid_bert.systems.result import WeightsState
+from covid_bert.volumes import Volume
+from covid_bert.weights.files import sha256_of
+from covid_bert.weights.store import live
+
+# Its two stages can disagree, and it embeds whole studies.
+SYSTEM, CONFIGURATION = "s1", "small"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyScores:
+    """Scores of one study by the live weights.
+
+    Parameters
+    ----------
+    entropy
+        Of the final class scores, in [0, 1].
+    disagreement
+        Of the stages, in [0, 1]; None for a system with one.
+    mask
+        Uncertainty of the lung network along its borders, in [0, 1]; None where another method found the lungs.
+    embedding
+        float32 (channels): mean over the windows.
+    """
+
+    entropy: float
+    disagreement: float | None
+    mask: float | None
+    embedding: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, classification: Classification) -> StudyScores:
+        """Take the scores from what inference has computed anyway.
+
+        Raises
+        ------
+        WeightsError
+            If the networks are not trained: their scores would come from random numbers.
+        """
+        result = classification.result
+        if result.weights_state is WeightsState.UNTRAINED or classification.embedding is None:
+            raise WeightsError(
+                "The networks that score studies are not trained.", f"Install {', '.join(weights_names())}."
+            )
+        stages = [[stage.scores[name] for name in sorted(stage.scores)] for stage in result.stages]
+        return cls(
+            entropy=float(entropy(list(result.class_scores.values()))),
+            disagreement=float(disagreement(stages)) if len(stages) > 1 else None,
+            mask=classification.lungs.uncertainty,
+            embedding=classification.embedding.astype(np.float32),
+        )
+
+
+def score_study(volume: Volume, progress: Progress, *, device: str = "auto") -> StudyScores:
+    """Run the systems on a study, and return its scores.
+
+    Parameters
+    ----------
+    volume
+        The study.
+    progress
+        Told stage and fraction; may pause and cancel.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    CovidBertError
+        As `covid_bert.systems.ClassificationSystem.classify`, and if weights are missing.
+    """
+    return StudyScores.of(create(SYSTEM, CONFIGURATION, device=device).classify(volume, progress=progress))
+
+
+def weights_names() -> tuple[str, ...]:
+    """Names of all weights that scores depend on."""
+    parts = SYSTEMS[SYSTEM].configurations[CONFIGURATION].parts.values()
+    return (LUNG_WEIGHTS, LESION_WEIGHTS, *(part.weights for part in parts))
+
+
+def check_weights() -> None:
+    """Refuse to score with networks that are not there, before any study is read.
+
+    Raises
+    ------
+    WeightsError
+        If some of the weights are not live, or damaged.
+    """
+    lacking = [name for name in weights_names() if live(name) is None]
+    if lacking:
+        raise WeightsError(
+            f"Studies cannot be scored: the weights {', '.join(lacking)} are not live.",
+            "`covid-bert weights list` shows what can be made live.",
+        )
+
+
+def weights_digest() -> str:
+    """SHA-256 that changes whenever other weights go live that scores depend on.
+
+    Raises
+    ------
+    WeightsError
+        If the pointer or the manifest of live weights is damaged.
+    """
+    versions = {name: live(name) for name in weights_names()}
+    facts = {name: None if weights is None else weights.sha256 for name, weights in versions.items()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def content_digest(image: Path) -> str:
+    """SHA-256 of a study's files and their names inside it, which is equal for equal studies under other names.
+
+    Parameters
+    ----------
+    image
+        File or folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in _files(image):
+        digest.update(f"{path.relative_to(image).as_posix()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(sha256_of(path).encode())
+    return digest.hexdigest()
+
+
+def signature(image: Path) -> str:
+    """What changes whenever a study's files change, and is found without reading them; empty if they are gone.
+
+    Parameters
+    ----------
+    image
+        File or folder.
+    """
+    try:
+        found = [(path.name, path.stat()) for path in _files(image)]
+    except OSError:
+        return ""
+    facts = [(name, item.st_ino, item.st_size, item.st_mtime_ns) for name, item in found]
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest() if facts else ""
+
+
+def _files(image: Path) -> Sequence[Path]:
+    return sorted(item for item in image.rglob("*") if item.is_file()) if image.is_dir() else [image]
