@@ -152,7 +152,7 @@ def test_weights_that_are_shipped_are_not_installed_twice(ship) -> None:
 def test_the_commands_show_shipped_weights(ship) -> None:
     ship(0)
     row = next(line for line in shown(commands.show).splitlines() if NAME in line)
-    assert "v001 (shipped)" in row
+    assert "v001 (live, shipped)" in row
     assert "1 sets of weights are installed or shipped, all intact" in shown(commands.verify)
     assert verify_installed() == []
     publish(NAME, install(1).version)
