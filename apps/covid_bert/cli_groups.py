@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-weights_app = typer.Typer(help="List, fetch, import, publish and verify weights.", no_args_is_help=True)
+weights_app = typer.Typer(help="List, fetch, import, compare, publish and verify weights.", no_args_is_help=True)
 train_app = typer.Typer(help="Train networks.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
 token_app = typer.Typer(help="Who may use the server, and as what.", no_args_is_help=True)
@@ -68,11 +68,35 @@ def weights_import(
 def weights_publish(
     name: Annotated[str, typer.Argument(help="Name in the list.")],
     version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
+    despite_gate: Annotated[bool, typer.Option("--despite-gate", help="Also if the gate did not let it pass.")] = False,
 ) -> None:
-    """Make an installed version the live one, or go back to an earlier one."""
+    """Make an installed version the live one; a running server uses it from the next request on."""
     from covid_bert.commands.weights import publish_version
 
-    publish_version(name, version, console())
+    publish_version(name, version, despite_gate, console())
+
+
+@weights_app.command("rollback")
+def weights_rollback(name: Annotated[str, typer.Argument(help="Name in the list.")]) -> None:
+    """Go back to what was live before; to what came with the program if nothing was."""
+    from covid_bert.commands.weights import roll_back
+
+    roll_back(name, console())
+
+
+@weights_app.command("compare")
+def weights_compare(
+    name: Annotated[str, typer.Argument(help="Name in the list, or lungs, covid_s1, covid_s2, covid_baseline.")],
+    first: Annotated[str, typer.Argument(help="Version, for example v002.")],
+    second: Annotated[str, typer.Argument(help="Version to compare it with.")],
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Judge both anew on the reference studies; takes minutes.")
+    ] = False,
+) -> None:
+    """Show the recorded numbers of two versions side by side."""
+    from covid_bert.commands.weights_compare import compare
+
+    compare(name, first, second, reference=reference, console=console())
 
 
 @weights_app.command("verify")

@@ -114,7 +114,11 @@ def test_a_version_name_that_is_used_again_is_other_weights(phantom) -> None:
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../other", b"v1"])
 def test_a_damaged_pointer_is_a_sentence(phantom, content: bytes) -> None:
     install("baseline-slice-network", "efficientnet-b3", Role.SLICE_NETWORK)
-    (live("baseline-slice-network").path.parents[1] / "live").write_bytes(content)
+    folder = live("baseline-slice-network").path.parents[1]
+    (folder / "live").write_bytes(content)
+    served = create("baseline", device="cpu").classify(phantom.volume, phantom.lungs).result
+    assert any("pointer" in warning and "v001 was used in its place" in warning for warning in served.warnings)
+    (folder / "history.jsonl").unlink()
     with pytest.raises(WeightsError) as caught:
         create("baseline", device="cpu").classify(phantom.volume, phantom.lungs)
     assert "weights publish" in caught.value.hint

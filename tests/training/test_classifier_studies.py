@@ -27,7 +27,7 @@ from covid_bert.training.studies import (
     COVID,
     OTHER,
     StudyPlan,
-    _volume,
+    as_volume,
     load_study,
     make_classifier_study,
     make_studies,
@@ -110,7 +110,7 @@ def test_training_sees_what_the_systems_see(working) -> None:
         return kept["probability"]
 
     made = make_classifier_study(plan(), working, remember)
-    volume = _volume(kept["hounsfield"], kept["spacing"])
+    volume = as_volume(kept["hounsfield"], kept["spacing"])
     assert volume.spacing == pytest.approx(kept["spacing"])
     lesions = LesionMask((kept["probability"] > 127).astype(np.uint8), kept["probability"], "given")
     study = SegmentedStudy(volume, LungMask(kept["lungs"], "given"), lesions, None)

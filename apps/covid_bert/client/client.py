@@ -14,9 +14,18 @@ from .server_requests import ServerRequests
 from .session_requests import SessionRequests
 from .study_requests import StudyRequests
 from .training_requests import TrainingRequests
+from .weights_requests import WeightsRequests
 
 
-class Client(ServerRequests, SessionRequests, JobRequests, StudyRequests, LabelRequests, TrainingRequests):
+class Client(
+    ServerRequests,
+    SessionRequests,
+    JobRequests,
+    StudyRequests,
+    LabelRequests,
+    TrainingRequests,
+    WeightsRequests,
+):
     """Speaks with one covid-bert server. It holds no connection open and may be used from several threads.
 
     Before the first request the server is asked, without the token, whether it is a covid-bert server of a fitting

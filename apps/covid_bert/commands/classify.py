@@ -22,10 +22,12 @@ from covid_bert.progress import Progress
 from covid_bert.report import study_picture
 from covid_bert.systems import Classification, ClassificationSystem, StudyResult, create
 from covid_bert.systems.assemble import FINDING
+from covid_bert.systems.loading import weights_of
 from covid_bert.systems.memory import on_card_or_processor
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume, write_map, write_mask
-from covid_bert.weights.store import live
+from covid_bert.weights.serving import serviceable
+from covid_bert.weights.version_folder import InstalledWeights
 
 
 def classify(
@@ -128,7 +130,7 @@ def lungs_version(method: str) -> str:
     if name is None:
         return method
     try:
-        return f"{method}:{_version(name)}"
+        return f"{method}:{_version(name, serviceable(name).weights)}"
     except WeightsError:
         # The method says so of each study, or does without.
         return f"{method}:{name}@damaged"
@@ -136,19 +138,19 @@ def lungs_version(method: str) -> str:
 
 def lesions_version() -> str:
     """The lesion network with the content of its weights, which a result depends on."""
-    return _version(LESION_WEIGHTS)
+    return _version(LESION_WEIGHTS, serviceable(LESION_WEIGHTS).weights)
 
 
 def _weights_versions(system: ClassificationSystem[Any]) -> str:
     configuration = system.configuration
-    weights = ",".join(_version(part.weights) for part in configuration.parts.values())
+    used = weights_of(configuration).weights
+    weights = ",".join(_version(part.weights, used[role]) for role, part in configuration.parts.items())
     return f"{system.NAME}-{configuration.name}:{weights}"
 
 
-def _version(name: str) -> str:
+def _version(name: str, used: InstalledWeights | None) -> str:
     """Version and content: a later version may hold the same tensors with another operating point."""
-    installed = live(name)
-    return f"{name}@{installed.version}:{installed.sha256[:12]}" if installed else f"{name}@none"
+    return f"{name}@{used.version}:{used.sha256[:12]}" if used else f"{name}@none"
 
 
 def finish(entries: list[dict[str, Any]], out: Path, report: Path | None, console: Console) -> None:

@@ -1,8 +1,9 @@
-"""`covid-bert weights list|fetch|import|publish|verify`."""
+"""`covid-bert weights list|fetch|import|publish|rollback|verify`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress as Bars
@@ -10,32 +11,55 @@ from rich.table import Table
 
 from covid_bert.errors import WeightsError
 from covid_bert.progress import Progress
-from covid_bert.weights import InstalledWeights, entries, list_versions, live, publish
+from covid_bert.weights import InstalledWeights, entries, live
 from covid_bert.weights.store import list_names
+
+if TYPE_CHECKING:
+    from covid_bert.retraining.versions import VersionState
+
+# Who did it, in the history.
+COMMAND_LINE = "command line"
 
 
 def show(console: Console) -> None:
     """Print what is known and what is installed."""
+    from covid_bert.retraining.models import MODELS
+    from covid_bert.retraining.versions import version_states, warning_of
+
     table = Table(
         title="Weights",
         caption="live: the version that is used, your own or shipped; without one the network is untrained",
     )
     table.add_column("name", no_wrap=True)
-    for column in ("for", "live", "versions", "get with"):
+    for column in ("for", "versions", "get with"):
         table.add_column(column, overflow="fold")
     known = {item.name: item for item in entries()}
     for name in [*known, *(name for name in list_names() if name not in known)]:
-        current = live(name)
+        states = version_states(name)
         entry = known.get(name)
-        role = entry.role.value if entry else (current.manifest.role.value if current else "")
+        role = next((state.weights.manifest.role.value for state in states if state.weights is not None), "")
+        if entry is not None:
+            role = f"{entry.system} {entry.role.value}" if entry.system != "any" else entry.role.value
         table.add_row(
             name,
-            f"{entry.system} {role}" if entry and entry.system != "any" else role,
-            f"{current.version}{' (shipped)' if current.shipped else ''}" if current else "-",
-            ", ".join(list_versions(name)) or "-",
+            role,
+            ", ".join(map(_described, states)) or "-",
             "fetch" if entry is not None and entry.url else "import",
         )
     console.print(table)
+    for model in MODELS.values():
+        warning = warning_of(model)
+        if warning:
+            console.print(f"[red]{model.name}: {warning}[/red]", highlight=False)
+
+
+def _described(version: VersionState) -> str:
+    states = [version.state.value]
+    if version.is_live and version.state.value != "live":
+        states.append("live")
+    if version.weights is not None and version.weights.shipped and "shipped" not in states:
+        states.append("shipped")
+    return f"{version.version} ({', '.join(states)})"
 
 
 def fetch(name: str, console: Console) -> None:
@@ -54,9 +78,26 @@ def import_file(path: Path, name: str | None, console: Console) -> None:
         _announce(import_checkpoint(path, name=name, progress=_progress(bars, path.name)), console)
 
 
-def publish_version(name: str, version: str, console: Console) -> None:
+def publish_version(name: str, version: str, despite_gate: bool, console: Console) -> None:
     """Move the pointer of `name` to an installed version."""
-    _announce(publish(name, version), console)
+    from covid_bert.retraining import versions
+    from covid_bert.retraining.models import MODELS
+
+    _announce(versions.publish_version(name, version, by=COMMAND_LINE, despite_gate=despite_gate), console)
+    heads = [model.head for model in MODELS.values() if name in model.companions]
+    if heads:
+        console.print(
+            f"Systems use the version of {name} that {' and '.join(heads)} was trained with: publish one of those to "
+            "change what they use.",
+            highlight=False,
+        )
+
+
+def roll_back(name: str, console: Console) -> None:
+    """Move the pointer of `name` to what was live before."""
+    from covid_bert.retraining.versions import roll_back_version
+
+    _announce(roll_back_version(name, by=COMMAND_LINE), console)
 
 
 def verify(console: Console) -> None:

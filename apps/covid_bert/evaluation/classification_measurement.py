@@ -12,10 +12,10 @@ from covid_bert.lungs import LungMask
 from covid_bert.systems import ClassificationSystem
 from covid_bert.systems.assemble import FINDING
 from covid_bert.systems.likeness import UNKNOWN, UNLIKE
+from covid_bert.systems.loading import weights_of
 from covid_bert.systems.result import StudyResult
 from covid_bert.volumes import Volume
 from covid_bert.weights.identity import WeightsIdentity
-from covid_bert.weights.store import live
 
 NO_CALIBRATION = "The weights carry no calibration."
 OTHER_CALIBRATION = "The calibration was fitted with other weights."
@@ -82,8 +82,8 @@ def classification_row(
 
 
 def carries_calibration(system: ClassificationSystem[Any]) -> bool:
-    """Whether the live weights of the network that decides carry a temperature and an operating point."""
-    weights = live(system.configuration.parts[system.decisive_parts[-1]].weights)
+    """Whether the weights of the network that decides carry a temperature and an operating point."""
+    weights = weights_of(system.configuration).weights[system.decisive_parts[-1]]
     if weights is None:
         return False
     return weights.manifest.calibration is not None and weights.manifest.operating_point is not None

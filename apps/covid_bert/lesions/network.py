@@ -15,7 +15,7 @@ from covid_bert.progress import Progress
 from covid_bert.segmentation import WorkingGrid, predict, scale
 from covid_bert.segmentation.loading import LoadedSegmenter, load_segmenter
 from covid_bert.volumes.volume import Unit, Volume
-from covid_bert.weights.store import live
+from covid_bert.weights.serving import serviceable
 from covid_bert.weights.version_folder import InstalledWeights
 
 METHOD = "unet"
@@ -34,6 +34,8 @@ _PREPARED, _PREDICTED = 0.1, 0.8
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
+# Weights, and what the result must say of them.
+_Usable = tuple[InstalledWeights, tuple[str, ...]]
 
 
 def check_possible(volume: Volume) -> None:
@@ -173,13 +175,12 @@ def lesion_probabilities(
     )
 
 
-def _segment(
-    volume: Volume, lungs: LungMask, weights: InstalledWeights, progress: Progress | None, device: str
-) -> LesionMask:
+def _segment(volume: Volume, lungs: LungMask, usable: _Usable, progress: Progress | None, device: str) -> LesionMask:
     if lungs.array.shape != volume.shape:
         raise ParameterError("The lung mask does not lie on the grid of the volume.", "Segment this volume again.")
     progress = progress or Progress()
     progress.update(STAGE, 0.0)
+    weights, warnings = usable
     segmenter = load_segmenter(weights, ARCHITECTURE, device)
     box = lesion_box(lungs, volume.spacing)
     grid, probabilities = lesion_probabilities(
@@ -195,7 +196,7 @@ def _segment(
     )
     _drop_small(labels[box], SMALLEST_MILLILITERS / volume.voxel_milliliters)
     progress.update(STAGE, 1.0)
-    return LesionMask(labels, probability, METHOD, segmenter.identity)
+    return LesionMask(labels, probability, METHOD, segmenter.identity, warnings)
 
 
 def _on_volume(
@@ -224,22 +225,22 @@ def _drop_small(labels: npt.NDArray[np.uint8], smallest: float) -> None:
     labels[~cc3d.dust(labels > 0, threshold=int(np.ceil(smallest)), connectivity=26)] = 0
 
 
-def _usable_weights(volume: Volume) -> InstalledWeights:
+def _usable_weights(volume: Volume) -> _Usable:
     found = _weights_or_problem(volume)
     if isinstance(found, CovidBertError):
         raise found
     return found
 
 
-def _weights_or_problem(volume: Volume) -> InstalledWeights | CovidBertError:
-    """The live weights, or what stands against their use; damaged weights are raised."""
+def _weights_or_problem(volume: Volume) -> _Usable | CovidBertError:
+    """The live weights, or what stands against their use; they are raised if they are damaged, and all before them."""
     if volume.unit is not Unit.HOUNSFIELD:
         return InputError("The lesion network needs Hounsfield units.", "Give DICOM, NIfTI, NRRD or MetaImage in HU.")
     if not volume.spacing_known:
         return InputError("The lesion network needs the voxel size.", "Give a study with known geometry.")
-    weights = live(WEIGHTS_NAME)
-    if weights is not None:
-        return weights
+    found = serviceable(WEIGHTS_NAME)
+    if found.weights is not None:
+        return found.weights, found.warnings
     return WeightsError(
         "No weights of the lesion network are installed.",
         f"Bring them in with `covid-bert weights import FILE --name {WEIGHTS_NAME}`.",

@@ -6,6 +6,8 @@ and then brought to the volume's own grid, where each voxel goes to the likelies
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cc3d
 import fill_voids
 import numpy as np
@@ -18,7 +20,7 @@ from covid_bert.lungs.plausibility import check_lungs
 from covid_bert.progress import Progress
 from covid_bert.segmentation import LoadedSegmenter, WorkingGrid, load_segmenter, predict, scale
 from covid_bert.volumes.volume import Unit, Volume
-from covid_bert.weights.store import live
+from covid_bert.weights.serving import serviceable
 
 METHOD = "unet"
 STAGE = "lungs"
@@ -39,17 +41,19 @@ _LARGEST_HOLE = 200.0  # mm2
 
 
 def default_segmenter(device: str = "auto") -> LoadedSegmenter | None:
-    """Load the live weights of the method; None if there are none.
+    """Load the live weights of the method or, with a warning, what was live before them; None if there are none.
 
     Raises
     ------
     WeightsError
-        If the live weights are damaged or do not fit.
+        If the live weights are damaged, and all before them; or they do not fit.
     ParameterError
         If there is no such device.
     """
-    weights = live(WEIGHTS_NAME)
-    return None if weights is None else load_segmenter(weights, ARCHITECTURE, device)
+    found = serviceable(WEIGHTS_NAME)
+    if found.weights is None:
+        return None
+    return replace(load_segmenter(found.weights, ARCHITECTURE, device), warnings=found.warnings)
 
 
 def is_possible(volume: Volume) -> bool:
@@ -118,7 +122,7 @@ def segment(
     warnings = check_lungs(sides[:, :rows, :columns], planes[:, :rows, :columns], spacing)
     mask = _on_volume(probabilities, grid, progress)
     progress.update(STAGE, 1.0)
-    return LungMask(mask, METHOD, (*warnings, *_side_warnings(sides)), segmenter.identity)
+    return LungMask(mask, METHOD, (*segmenter.warnings, *warnings, *_side_warnings(sides)), segmenter.identity)
 
 
 def tidy(probabilities: FloatArray, pixel_area: float) -> npt.NDArray[np.uint8]:

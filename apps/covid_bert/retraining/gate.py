@@ -1,9 +1,9 @@
 """The gate: whether a trained version may go live in place of the one that is.
 
 Candidate and live version are judged on the same studies: those of the frozen validation set, and reference studies
-that no label can change. Of each measure, the difference (candidate minus live) gets a 95 % interval by a paired bootstrap
-over patients: both versions are judged on the same drawn patients. A candidate passes if no lower limit is worse than
-the margin of its measure. Studies of one patient are drawn together.
+that no label can change. Of each measure, the difference (candidate minus live) gets a 95 % interval by a paired
+bootstrap over patients: both versions are judged on the same drawn patients. A candidate passes if no lower limit is
+worse than the margin of its measure. Studies of one patient are drawn together.
 """
 
 from __future__ import annotations

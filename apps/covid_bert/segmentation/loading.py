@@ -33,6 +33,8 @@ class LoadedSegmenter:
     dtype
         Type of its parameters and input; None for float32. Loaded ones have bfloat16 where the processor computes
         in it.
+    warnings
+        Sentences for the result: that other weights were used than the live ones.
     """
 
     module: nn.Module
@@ -40,6 +42,7 @@ class LoadedSegmenter:
     window_hu: tuple[float, float]
     device: torch.device
     dtype: torch.dtype | None = None
+    warnings: tuple[str, ...] = ()
 
 
 # By name, architecture and device: the weights and their network.

@@ -72,6 +72,8 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "DELETE /jobs/{identifier}",
             "GET /jobs/{identifier}/result",
             "GET /jobs/{identifier}/file",
+            "GET /weights",
+            "GET /weights/{model}/{version}",
         ),
     ),
     (
@@ -97,6 +99,8 @@ _TABLE: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
             "GET /datastore/dataset",
             "POST /batch/infer/{model}",
             "DELETE /batch/infer",
+            "POST /weights/{model}/publish",
+            "POST /weights/{model}/rollback",
         ),
     ),
 )

@@ -22,7 +22,17 @@ from starlette.types import ASGIApp
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.main import CovidBertApp
-from covid_bert.server import batch, datastore_routes, failures, health, inference, login, sessions, stock
+from covid_bert.server import (
+    batch,
+    datastore_routes,
+    failures,
+    health,
+    inference,
+    login,
+    sessions,
+    stock,
+    weights_routes,
+)
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.configuration import ServerConfiguration
 from covid_bert.server.jobs import routes as jobs
@@ -123,6 +133,7 @@ def create_routes(configuration: ServerConfiguration, tokens: LiveTokens, metric
     sessions.install(app, kept, on_end=runner.remove_gone)
     datastore_routes.install(app, opened)
     jobs.install(app, runner, hold_session)
+    weights_routes.install(app)
     metrics.follow_queue(runner.queue_length)
     return app
 

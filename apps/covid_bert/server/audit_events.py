@@ -44,6 +44,8 @@ ACTIONS = MappingProxyType(
         ("POST", "/jobs"): "job-submitted",
         ("DELETE", "/jobs/{identifier}"): "job-cancelled",
         ("POST", "/activelearning/{strategy}"): "study-handed-out",
+        ("POST", "/weights/{model}/publish"): "weights-published",
+        ("POST", "/weights/{model}/rollback"): "weights-rolled-back",
         ("GET", "/datastore/image"): "image-downloaded",
         ("GET", "/datastore/label"): "label-downloaded",
         ("GET", "/datastore/label/version"): "label-downloaded",

@@ -36,7 +36,7 @@ from covid_bert.systems.assemble import (
 )
 from covid_bert.systems.configuration import SystemConfiguration
 from covid_bert.systems.likeness import assess_likeness
-from covid_bert.systems.loading import LoadedNetwork, choose_dtype, load_network
+from covid_bert.systems.loading import LoadedNetwork, LoadedNetworks, choose_dtype, load_networks
 from covid_bert.systems.memory import memory_errors_explained
 from covid_bert.systems.result import (
     Provenance,
@@ -178,9 +178,8 @@ class ClassificationSystem(ABC, Generic[Configuration]):
         )
         lungs, lesions = study.lungs, study.lesions
         with progress.stage("weights"):
-            networks = {
-                role: load_network(part, self.device, self.dtype) for role, part in self.configuration.parts.items()
-            }
+            loaded = load_networks(self.configuration, self.device, self.dtype)
+            networks = loaded.by_role
             for network in networks.values():
                 check_contract(network, self.configuration)
             check_fitted(networks)
@@ -191,18 +190,19 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             location = location_map.study_map(
                 outcome.location, stack.indices, volume, lungs, lesions, finding=FINDING, seen_share=self._seen_share
             )
-        result = self._result(study, stack, networks, outcome, location, progress)
+        result = self._result(study, stack, loaded, outcome, location, progress)
         return Classification(result, lungs, location.array, lesions)
 
     def _result(
         self,
         study: SegmentedStudy,
         stack: ClipStack,
-        networks: dict[str, LoadedNetwork],
+        loaded: LoadedNetworks,
         outcome: Outcome,
         location: location_map.StudyMap,
         progress: Progress,
     ) -> StudyResult:
+        networks = loaded.by_role
         volume, lungs, measured = study.volume, study.lungs, study.lesion_measurements
         deciding = [networks[part] for part in self.decisive_parts]
         state = weights_state([network.identity for network in deciding])
@@ -241,6 +241,7 @@ class ClassificationSystem(ABC, Generic[Configuration]):
             out_of_distribution_score=likeness.score,
             warnings=[
                 *study.warnings,
+                *loaded.warnings,
                 *crop_warnings(lungs, stack.indices, self._seen_share),
                 *weights_warnings(state, untrained, weights),
                 *calibration_warnings,

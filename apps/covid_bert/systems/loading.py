@@ -12,10 +12,11 @@ from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.networks.classifiers import ClipNetwork
 from covid_bert.networks.devices import fast_dtype
 from covid_bert.networks.fusion import fuse_batch_norms
-from covid_bert.systems.configuration import Part, Precision
+from covid_bert.systems.configuration import Part, Precision, SystemConfiguration
+from covid_bert.weights.companions import Resolved, resolve
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Manifest
-from covid_bert.weights.store import live, load_into
+from covid_bert.weights.store import load_into
 from covid_bert.weights.untrained import untrained
 from covid_bert.weights.version_folder import InstalledWeights
 
@@ -45,8 +46,28 @@ class LoadedNetwork:
     trunk_dtype: torch.dtype
 
 
-# By part, device and precision: the SHA-256 of the weights (a version name may be used again) and their network.
-_cache: dict[tuple[Part, torch.device, torch.dtype], tuple[str | None, LoadedNetwork]] = {}
+@dataclass(frozen=True)
+class LoadedNetworks:
+    """All networks of a system, of one moment.
+
+    Parameters
+    ----------
+    by_role
+        As in `SystemConfiguration.parts`.
+    warnings
+        Sentences for the result, where something damaged was replaced.
+    """
+
+    by_role: dict[str, LoadedNetwork]
+    warnings: tuple[str, ...] = ()
+
+
+# A network by part, device, precision and manifest: a version name may be used again, and equal files may have
+# manifests of their own. Two systems that use the same version share it.
+_Place = tuple[Part, torch.device, torch.dtype, str | None]
+_Owner = tuple[tuple[tuple[str, Part], ...], torch.device, torch.dtype]
+_cache: dict[_Place, LoadedNetwork] = {}
+_used: dict[_Owner, set[_Place]] = {}
 _lock = threading.Lock()
 
 
@@ -57,37 +78,52 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else fast_dtype(device)
 
 
-def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    """Return the network of a part with its live weights, or untrained if none are installed.
+def weights_of(configuration: SystemConfiguration) -> Resolved:
+    """Return the weights that a configuration uses now; errors as `covid_bert.weights.companions.resolve`."""
+    return resolve({role: part.weights for role, part in configuration.parts.items()}, configuration.head)
+
+
+def load_networks(configuration: SystemConfiguration, device: torch.device, dtype: torch.dtype) -> LoadedNetworks:
+    """Return the networks of a configuration with what is live now, or untrained where nothing is installed.
 
     Parameters
     ----------
-    part
-        Names of weights and architecture.
+    configuration
+        Names the parts, and the one whose live version decides.
     device, dtype
-        Where it runs, and the trunk's precision.
+        Where they run, and the trunk's precision.
 
     Raises
     ------
     WeightsError
-        If the live weights are damaged, or of another architecture.
+        If weights are damaged and nothing that was live before can take their place, or they are of another
+        architecture.
     """
+    parts = configuration.parts
     with _lock:
-        # Asked once: the pointer may move at any moment, and key, manifest and tensors must be of one version.
-        installed = live(part.weights)
-        content = installed.sha256 if installed is not None else None
-        place = (part, device, dtype)
-        kept = _cache.get(place)
-        if kept is None or kept[0] != content:
-            # The version before is replaced, so that a server does not gather versions in memory.
-            kept = _cache[place] = (content, _load(part, installed, device, dtype))
-        return kept[1]
+        # Asked once: pointers may move at any moment, and all networks of a request must belong together.
+        found = weights_of(configuration)
+        networks: dict[str, LoadedNetwork] = {}
+        places: set[_Place] = set()
+        for role, part in parts.items():
+            weights = found.weights[role]
+            place = (part, device, dtype, weights.manifest.model_dump_json() if weights is not None else None)
+            if place not in _cache:
+                _cache[place] = _load(part, weights, device, dtype)
+            networks[role] = _cache[place]
+            places.add(place)
+        _used[tuple(parts.items()), device, dtype] = places
+        # What no system uses any more goes, so that a server does not gather versions in memory.
+        for place in _cache.keys() - set[_Place]().union(*_used.values()):
+            del _cache[place]
+    return LoadedNetworks(networks, found.warnings)
 
 
 def forget_networks() -> None:
     """Drop all networks from memory."""
     with _lock:
         _cache.clear()
+        _used.clear()
 
 
 def _load(part: Part, installed: InstalledWeights | None, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:

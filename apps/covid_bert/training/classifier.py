@@ -1,10 +1,10 @@
-"""Training of the small configurations' networks on synthetic studies."""
+"""Training of the small configurations' networks on synthetic studies, and the losses that retraining shares."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from covid_bert.systems.s1 import segment_tokens
 from covid_bert.training.clip_samples import StudyDraw, augmented, draw_clip, draw_slice
 from covid_bert.training.predictions import StudyEmbeddings
 from covid_bert.training.schedule import Schedule
-from covid_bert.training.studies import ClassifierStudy
+from covid_bert.training.seen import SeenStudy
 
 # Synthetic studies carry their label without doubt; real ones would not.
 LABEL_SMOOTHING = 0.05
@@ -36,7 +36,7 @@ _SETTLING = 40
 
 def train_clip_network(
     module: ClipNetwork,
-    studies: list[ClassifierStudy],
+    studies: Sequence[SeenStudy],
     schedule: Schedule,
     *,
     seed: int,
@@ -71,13 +71,7 @@ def train_clip_network(
         auxiliary = nn.Linear(module.classifier.in_features, module.classifier.out_features)
 
     def loss(samples: Tensor, labels: Tensor) -> Tensor:
-        # Channels last would be slower here: the backward pass of the batch norms is.
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
-            features = module.trunk(samples)
-        features = features.float()
-        logits = module.pool(features).logits, auxiliary(features.mean((-3, -2, -1)))
-        first, second = (cross_entropy(part, labels, label_smoothing=LABEL_SMOOTHING) for part in logits)
-        return first + second
+        return clip_loss(module, auxiliary, samples, labels, precision)
 
     rate = schedule.learning_rate
     groups = [
@@ -92,7 +86,7 @@ def train_clip_network(
 
 def train_slice_network(
     module: SliceNetwork,
-    studies: list[ClassifierStudy],
+    studies: Sequence[SeenStudy],
     schedule: Schedule,
     *,
     seed: int,
@@ -104,7 +98,7 @@ def train_slice_network(
     """
 
     def loss(samples: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(module(samples[:, :, 0]), labels, label_smoothing=LABEL_SMOOTHING)
+        return slice_loss(module, samples, labels)
 
     generator = np.random.default_rng([seed, 4])
     samples = _samples(studies, schedule.batch, generator, draw=draw_slice)
@@ -119,8 +113,7 @@ def train_mlp(
     """Train the MLP of S2 on the embeddings of its clips; in place."""
 
     def loss(chosen: list[StudyEmbeddings], labels: Tensor) -> Tensor:
-        logits = torch.stack([module(item.sets) for item in chosen])
-        return cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        return mlp_loss(module, [item.sets for item in chosen], labels)
 
     return _optimise(module, _choices(embeddings, schedule.batch, seed), loss, schedule, seed=seed)
 
@@ -131,11 +124,55 @@ def train_study_network(
     """Train the study network of S1 on the embeddings of the windows; in place."""
 
     def loss(chosen: list[StudyEmbeddings], labels: Tensor) -> Tensor:
-        pairs = [segment_tokens(item.windows, module.segments) for item in chosen]
-        tokens, valid = (torch.cat(parts) for parts in zip(*((pair[0], pair[1]) for pair in pairs), strict=True))
-        return cross_entropy(module(tokens, valid).logits, labels, label_smoothing=LABEL_SMOOTHING)
+        return study_loss(module, [item.windows for item in chosen], labels)
 
     return _optimise(module, _choices(embeddings, schedule.batch, seed), loss, schedule, seed=seed)
+
+
+def clip_loss(
+    module: ClipNetwork, auxiliary: nn.Linear, samples: Tensor, labels: Tensor, precision: torch.dtype
+) -> Tensor:
+    """Loss of the clip network on (batch, 3, slices, side, side) clips.
+
+    Parameters
+    ----------
+    module
+        On the device of the samples.
+    auxiliary
+        Classifies the plain mean of the trunk's features.
+    samples, labels
+        Normalised clips, and int64 (batch) classes.
+    precision
+        Of the trunk; the pooling stays in float32.
+    """
+    device = samples.device.type
+    # Channels last would be slower here: the backward pass of the batch norms is.
+    with torch.autocast(device, torch.bfloat16, enabled=precision is torch.bfloat16):
+        features = module.trunk(samples)
+    with torch.autocast(device, enabled=False):
+        features = features.float()
+        logits = module.pool(features).logits, auxiliary(features.mean((-3, -2, -1)))
+        first, second = (cross_entropy(part, labels, label_smoothing=LABEL_SMOOTHING) for part in logits)
+        return first + second
+
+
+def slice_loss(module: SliceNetwork, samples: Tensor, labels: Tensor) -> Tensor:
+    """Loss of the slice network on (batch, 3, 1, side, side) slices."""
+    return cross_entropy(module(samples[:, :, 0]).float(), labels, label_smoothing=LABEL_SMOOTHING)
+
+
+def mlp_loss(module: EmbeddingMlp, sets: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Loss of the MLP on the (clips, channels) embeddings of some studies."""
+    logits = torch.stack([module(item) for item in sets])
+    return cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+
+
+def study_loss(module: StudyNetwork, windows: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Loss of the study network on the (windows, channels) embeddings of some studies."""
+    pairs = [segment_tokens(item, module.segments) for item in windows]
+    tokens, valid = (torch.cat(parts) for parts in zip(*((pair[0], pair[1]) for pair in pairs), strict=True))
+    tokens, valid = tokens.to(labels.device), valid.to(labels.device)
+    return cross_entropy(module(tokens, valid).logits, labels, label_smoothing=LABEL_SMOOTHING)
 
 
 def _settle_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -158,7 +195,7 @@ def _settle_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def _samples(
-    studies: list[ClassifierStudy],
+    studies: Sequence[SeenStudy],
     batch: int,
     generator: np.random.Generator,
     *,

@@ -1,6 +1,9 @@
-"""Random clips and slices of synthetic studies: what the classifiers are trained on."""
+"""Random clips and slices of studies: what the classifiers are trained on."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,8 @@ from torch.nn.functional import interpolate
 from covid_bert.clips.sampling import CLIP_LENGTH, Positions, centre_out
 from covid_bert.clips.stack import normalise
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE
-from covid_bert.training.studies import COVID, ClassifierStudy
+from covid_bert.training.seen import Labelled, SeenStudy
+from covid_bert.training.studies import COVID
 
 WINDOW_CHANCE = 0.25
 # A window of a study with the finding must hold this share of the study's lesions, or it says nothing of its label.
@@ -21,9 +25,10 @@ ZOOM = 0.08
 SHIFT = 4
 LESION_CHANNEL = 1
 GRAY_CHANNELS = (0, 2)
+Study = TypeVar("Study", bound=Labelled)
 
 
-class StudyDraw:
+class StudyDraw(Generic[Study]):
     """Draws studies: both classes equally often, and within a class each source.
 
     Parameters
@@ -39,11 +44,11 @@ class StudyDraw:
         If a class has no study.
     """
 
-    def __init__(self, studies: list[ClassifierStudy], generator: np.random.Generator) -> None:
+    def __init__(self, studies: Sequence[Study], generator: np.random.Generator) -> None:
         self.generator = generator
-        self.groups: dict[int, list[list[ClassifierStudy]]] = {}
+        self.groups: dict[int, list[list[Study]]] = {}
         for label in (0, 1):
-            members: dict[str, list[ClassifierStudy]] = {}
+            members: dict[str, list[Study]] = {}
             for study in studies:
                 if study.label == label:
                     members.setdefault(study.source, []).append(study)
@@ -51,7 +56,7 @@ class StudyDraw:
                 raise ValueError("Training needs studies of both classes.")
             self.groups[label] = list(members.values())
 
-    def batch(self, size: int) -> list[ClassifierStudy]:
+    def batch(self, size: int) -> list[Study]:
         """Draw `size` studies, the classes in turn."""
         chosen = []
         for number in range(size):
@@ -61,7 +66,7 @@ class StudyDraw:
         return chosen
 
 
-def draw_clip(study: ClassifierStudy, generator: np.random.Generator, length: int = CLIP_LENGTH) -> Positions:
+def draw_clip(study: SeenStudy, generator: np.random.Generator, length: int = CLIP_LENGTH) -> Positions:
     """Choose the slices of one training clip.
 
     Parameters
@@ -91,7 +96,7 @@ def draw_clip(study: ClassifierStudy, generator: np.random.Generator, length: in
     return np.floor((np.arange(length) + generator.random()) * slices / length).astype(np.int64)
 
 
-def draw_slice(study: ClassifierStudy, generator: np.random.Generator) -> Positions:
+def draw_slice(study: SeenStudy, generator: np.random.Generator) -> Positions:
     """Choose one slice of the central half, (1,); of a study with the finding one that shows lesions, if there is."""
     slices = len(study.channels)
     start = slices // 4

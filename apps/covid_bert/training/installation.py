@@ -28,7 +28,7 @@ CHANNELS = ("raw slice", "lesion probability", "slice within the lungs")
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class Judgement:
     """Calibration, operating point and metrics of one system."""
 
     calibration: Calibration
@@ -65,7 +65,8 @@ def install_classifiers(classifiers: Classifiers, lesions: InstalledWeights) -> 
     def install(configuration: SystemConfiguration, role: str, system: str | None = None) -> None:
         name = configuration.parts[role].weights
         others = {lesions.name: lesions.sha256} | {name: done[name].sha256 for name in _before(configuration, role)}
-        judged = _judgement(classifiers, system, others) if system is not None else None
+        found = classifiers.out_of_fold[system] if system is not None else None
+        judged = judgement(found, str(system), _out_of_fold(found, classifiers), others) if found is not None else None
         known = entry(name)
         provenance = Provenance(
             architecture=configuration.parts[role].architecture,
@@ -120,13 +121,28 @@ def _contract(configuration: SystemConfiguration) -> InputContract:
     )
 
 
-def _judgement(classifiers: Classifiers, system: str, fitted_with: Mapping[str, str]) -> _Judgement:
-    found: OutOfFold = classifiers.out_of_fold[system]
-    data = (
+def _out_of_fold(found: OutOfFold, classifiers: Classifiers) -> str:
+    return (
         f"out-of-fold predictions on {found.studies} synthetic studies of {classifiers.held_persons} real persons, "
         "about half of them with the finding, folds by person; the lesion network had seen these persons"
     )
-    return _Judgement(
+
+
+def judgement(found: OutOfFold, system: str, data: str, fitted_with: Mapping[str, str]) -> Judgement:
+    """What a manifest says of scores of studies that were not trained on.
+
+    Parameters
+    ----------
+    found
+        From these scores.
+    system
+        ``s1``, ``s2`` or ``baseline``.
+    data
+        Which studies they are, for people.
+    fitted_with
+        SHA-256 of the other networks behind the score, by the name of their weights.
+    """
+    return Judgement(
         Calibration(temperature=found.temperature, fitted_on=data, fitted_with=dict(fitted_with)),
         OperatingPoint(
             positive_class=CLASS_NAMES[COVID],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -152,7 +153,7 @@ def make_classifier_study(
     lungs = LungMask(slabs.lungs, "given")
     indices = thinned(open_lung_slices(lungs, rule="corrected"), spacing[0], SMALL_STEP)
     stack = ClipStack.prepare(
-        _volume(hounsfield, spacing),
+        as_volume(hounsfield, spacing),
         lungs,
         indices,
         window=LUNG_WINDOW,
@@ -198,7 +199,7 @@ def make_studies(
     """
     folder.mkdir(parents=True, exist_ok=True)
     plans = plan_studies([material.name for material in materials], count, seed)
-    missing = [plan for plan in plans if not _is_kept(folder, plan)]
+    missing = [plan for plan in plans if not is_kept(study_path(folder, plan), plan)]
     if missing:
         working = {
             material.name: WorkingMaterial.of(material, PIXEL_MILLIMETERS, around_lungs=False) for material in materials
@@ -207,7 +208,7 @@ def make_studies(
         for number, _ in enumerate(DataLoader(maker, batch_size=None, num_workers=workers)):
             if on_study is not None:
                 on_study(count - len(missing) + number + 1)
-    return [load_study(_path(folder, plan)) for plan in plans]
+    return [load_study(study_path(folder, plan)) for plan in plans]
 
 
 @cache
@@ -268,25 +269,29 @@ class _StudyMaker(Dataset[int]):
             raise IndexError(index)
         plan = self.plans[index]
         study = make_classifier_study(plan, self.materials[plan.source], self.lesion_probability)
-        save_study(study, _path(self.folder, plan))
+        save_study(study, study_path(self.folder, plan))
         return plan.number
 
 
-def _path(folder: Path, plan: StudyPlan) -> Path:
+def study_path(folder: Path, plan: StudyPlan) -> Path:
+    """Where the study of a plan is kept."""
     return folder / f"study-{plan.number:05d}.npz"
 
 
-def _is_kept(folder: Path, plan: StudyPlan) -> bool:
-    """Whether the study of this very plan, made by this very code, lies in the folder."""
-    path = _path(folder, plan)
-    if not path.exists():
+def is_kept(path: Path, plan: StudyPlan) -> bool:
+    """Whether the study of this very plan, made by this very code, lies there whole."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            # Reading checks the sum of each array.
+            whole = len(file["channels"]) == len(file["lesion_share"])
+        return bool(whole and facts["generator"] == generator_digest() and StudyPlan(**facts["plan"]) == plan)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return False
-    with np.load(path, allow_pickle=False) as file:
-        facts = json.loads(str(file["facts"]))
-    return facts.get("generator") == generator_digest() and StudyPlan(**facts["plan"]) == plan
 
 
-def _volume(hounsfield: npt.NDArray[np.int16], spacing: tuple[float, float, float]) -> Volume:
+def as_volume(hounsfield: npt.NDArray[np.int16], spacing: tuple[float, float, float]) -> Volume:
+    """Make a volume in canonical order of an array that was made here; spacing in mm."""
     affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
     slices, rows, columns = hounsfield.shape
     grid = NativeGrid((columns, rows, slices), affine)

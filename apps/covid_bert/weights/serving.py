@@ -59,11 +59,13 @@ def serviceable(name: str, check: Callable[[InstalledWeights], object] = lambda 
         for weights in _earlier(name):
             with contextlib.suppress(WeightsError):
                 check(weights.verified())
-                return Serviceable(weights, _warning(name, weights))
+                return Serviceable(weights, _warning(error, weights))
         raise error
 
 
-def rollback(name: str, *, by: str = "", reason: str = "") -> InstalledWeights:
+def rollback(
+    name: str, *, by: str = "", reason: str = "", check: Callable[[InstalledWeights], object] = lambda _: None
+) -> InstalledWeights:
     """Make live again what was live before the live version, passing over what is damaged since.
 
     Parameters
@@ -72,6 +74,8 @@ def rollback(name: str, *, by: str = "", reason: str = "") -> InstalledWeights:
         Of the weights.
     by, reason
         For the history: name of the token or program, and a sentence.
+    check
+        As for `serviceable`: versions that do not meet it are passed over like damaged ones.
 
     Returns
     -------
@@ -92,7 +96,8 @@ def rollback(name: str, *, by: str = "", reason: str = "") -> InstalledWeights:
     with explained("publish the weights"), publishing(name):
         for weights in _earlier(name):
             with contextlib.suppress(WeightsError):
-                version = None if weights.verified().shipped else weights.version
+                check(weights.verified())
+                version = None if weights.shipped else weights.version
                 move_pointer(name, version, by, reason, back=True)
                 return weights
     raise ConflictError(
@@ -117,9 +122,6 @@ def _earlier(name: str) -> Iterator[InstalledWeights]:
                 yield found
 
 
-def _warning(name: str, used: InstalledWeights) -> str:
+def _warning(error: WeightsError, used: InstalledWeights) -> str:
     origin = ", which came with the program," if used.shipped else ""
-    return (
-        f"The live version of {name} is damaged, and {used.version}{origin} was used in its place. "
-        "`covid-bert weights verify` says what is wrong."
-    )
+    return f"{error.message} {used.name} {used.version}{origin} was used in its place."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from covid_bert import __version__
-from covid_bert.errors import NotFoundError, ParameterError, WeightsError
+from covid_bert.errors import NotFoundError, ParameterError
 
 if TYPE_CHECKING:
     from covid_bert.main import CovidBertApp
@@ -169,14 +168,8 @@ def _file_state(file: Path) -> list[Any]:
     return [str(file), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def _weights_state() -> dict[str, str | None]:
-    """The manifest of the live version of all weights, which holds their SHA-256; None for those not to be read."""
-    from covid_bert.weights.store import list_names, live
+def _weights_state() -> dict[str, Any]:
+    """What changes whenever other weights would be used: manifests, which hold their SHA-256, and warnings."""
+    from covid_bert.systems.in_use import weights_in_use
 
-    state: dict[str, str | None] = {}
-    for name in list_names():
-        state[name] = None
-        with contextlib.suppress(WeightsError):
-            weights = live(name)
-            state[name] = weights.manifest.model_dump_json() if weights is not None else None
-    return state
+    return weights_in_use()

@@ -1,0 +1,242 @@
+"""Labelled studies as the classifiers see them in use, kept in a folder: each is prepared once.
+
+Preparing is what `ClassificationSystem.classify` does before its networks run. The channels of the three systems in
+the small configuration are the same, so that one cache serves them all; it is read memory-mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from covid_bert import clips, lesions, lungs, segmentation, systems, volumes
+from covid_bert.clips.stack import ClipStack
+from covid_bert.errors import OutputError
+from covid_bert.files import remove_abandoned, replacing, write_atomically
+from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
+from covid_bert.lesions.network import check_possible
+from covid_bert.lungs import WEIGHTS_BY_METHOD
+from covid_bert.lungs.mask import LungMask
+from covid_bert.progress import Progress
+from covid_bert.retraining.cases import LabelledStudy
+from covid_bert.systems.configuration import S2_CONFIGURATIONS
+from covid_bert.systems.segmented import SegmentedStudy
+from covid_bert.systems.slices import prepare_slices
+from covid_bert.volumes import read, read_mask
+from covid_bert.volumes.volume import Volume
+from covid_bert.weights.files import sha256_of
+from covid_bert.weights.location import home
+from covid_bert.weights.serving import serviceable
+
+CONFIGURATION = S2_CONFIGURATIONS["small"]
+LUNGS_METHOD = "auto"
+# What no training asked for in this time is removed: derived images of patients do not stay for ever.
+KEPT_SECONDS = 90 * 24 * 3600.0
+_READ_BY = (volumes, segmentation, lungs, lesions, clips, systems)
+
+
+@dataclass(frozen=True, eq=False)
+class SeenChannels:
+    """A study as the classifiers see it; see `covid_bert.training.seen.SeenStudy`.
+
+    Parameters
+    ----------
+    source
+        Key of the person.
+    label
+        Index into `CLASS_NAMES`.
+    channels
+        uint8 (kept slices, 3, side, side).
+    lesion_share
+        float32 (kept slices): share of the lungs that the lesion network calls lesion.
+    digest
+        SHA-256 of the channels' file.
+    """
+
+    source: str
+    label: int
+    channels: npt.NDArray[np.uint8]
+    lesion_share: npt.NDArray[np.float32]
+    digest: str
+
+    @property
+    def stack(self) -> ClipStack:
+        """The slices, ready to be cut into clips."""
+        return ClipStack(torch.from_numpy(self.channels), np.arange(len(self.channels)))
+
+
+def prepare_channels(
+    volume: Volume, mask: LungMask | None, *, device: str = "auto", progress: Progress | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Segment, choose slices and compose channels by the code that the systems use for inference.
+
+    Parameters
+    ----------
+    volume
+        In HU, with known voxel size.
+    mask
+        Corrected lungs; the live lung network's where there are none.
+    device
+        For the networks.
+    progress
+        May cancel.
+
+    Returns
+    -------
+    channels
+        uint8 (kept slices, 3, side, side).
+    lesion_share
+        float32 (kept slices).
+
+    Raises
+    ------
+    InputError
+        If the study cannot be classified.
+    WeightsError
+        If the lesion network's weights are missing or damaged.
+    """
+    progress = progress or Progress()
+    check_possible(volume)
+    study = SegmentedStudy.of(volume, mask, None, lungs_method=LUNGS_METHOD, device=device, progress=progress)
+    stack = prepare_slices(study, CONFIGURATION, progress)
+    assert study.lesion_measurements is not None
+    share = np.nan_to_num(study.lesion_measurements.share_by_slice[stack.indices])
+    return stack.channels.numpy(), share.astype(np.float32)
+
+
+class ChannelCache:
+    """The folder of prepared studies.
+
+    Parameters
+    ----------
+    folder
+        ``channels`` in the program's data when None; made with mode 0700, because it holds images of patients.
+    device
+        For the networks that prepare.
+    """
+
+    def __init__(self, folder: Path | None = None, *, device: str = "auto") -> None:
+        self.folder = folder or home() / "retraining" / "channels"
+        self.device = device
+        with _explained():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            remove_abandoned(self.folder, seconds=3600.0)
+        self._forget()
+
+    def labelled(self, study: LabelledStudy, label: int, progress: Progress | None = None) -> SeenChannels:
+        """One labelled study, from the folder or prepared now.
+
+        Raises
+        ------
+        InputError, NotFoundError
+            If image or mask cannot be used.
+        WeightsError
+            See `prepare_channels`.
+        OutputError
+            If the folder cannot be written to.
+        """
+        key = self._key(study.image_sha256, study.mask_sha256)
+        kept = self._load(key, study.patient, label)
+        if kept is None:
+            volume = read(study.image)
+            mask = LungMask(read_mask(study.mask, volume), "given") if study.mask is not None else None
+            return self._made(key, study.patient, label, volume, mask, progress)
+        return kept
+
+    def generated(
+        self,
+        digest: str,
+        label: int,
+        make: Callable[[], tuple[Volume, LungMask]],
+        progress: Progress | None = None,
+    ) -> SeenChannels:
+        """A study that is generated with its exact mask; `digest` is its identity, and of its person."""
+        key = self._key(digest, digest)
+        return self._load(key, digest, label) or self._made(key, digest, label, *make(), progress)
+
+    def _made(
+        self, key: str, source: str, label: int, volume: Volume, mask: LungMask | None, progress: Progress | None
+    ) -> SeenChannels:
+        channels, share = prepare_channels(volume, mask, device=self.device, progress=progress)
+        array, facts = self._paths(key)
+        with _explained():
+            with replacing(array) as temporary, temporary.open("wb") as file:
+                np.save(file, channels, allow_pickle=False)
+            # Written last: without it the array counts as not there.
+            write_atomically(facts, json.dumps({"sha256": sha256_of(array), "lesion_share": share.tolist()}))
+        made = self._load(key, source, label)
+        if made is None:
+            raise OutputError("A prepared study cannot be read back.", "Check the disk that COVID_BERT_HOME lies on.")
+        return made
+
+    def _load(self, key: str, source: str, label: int) -> SeenChannels | None:
+        """A kept study; None if it is not there or damaged."""
+        array, facts = self._paths(key)
+        try:
+            found = json.loads(facts.read_text(encoding="utf-8"))
+            if sha256_of(array) != found["sha256"]:
+                return None
+            # Copy on write: torch takes writable arrays only, and nothing is ever written.
+            channels = np.load(array, mmap_mode="c", allow_pickle=False)
+            share = np.asarray(found["lesion_share"], np.float32)
+            os.utime(facts)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return SeenChannels(source, label, channels, share, found["sha256"])
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        return self.folder / f"{key}.npy", self.folder / f"{key}.json"
+
+    def _key(self, image: str, mask: str) -> str:
+        made_by = "" if mask else _identity(WEIGHTS_BY_METHOD[LUNGS_METHOD])
+        facts = (image, mask, made_by, _identity(LESION_WEIGHTS), code_digest())
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+    def _forget(self) -> None:
+        """Remove what was not asked for in a long time."""
+        oldest = time.time() - KEPT_SECONDS
+        for array in self.folder.glob("*.npy"):
+            facts = array.with_suffix(".json")
+            try:
+                if (facts if facts.exists() else array).stat().st_mtime < oldest:
+                    facts.unlink(missing_ok=True)
+                    array.unlink(missing_ok=True)
+            except OSError:
+                continue  # It is kept until the next training.
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the code that prepares a study: what another version of it made is made again."""
+    digest = hashlib.sha256()
+    for package in _READ_BY:
+        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _identity(name: str) -> str:
+    weights = serviceable(name).weights
+    return weights.sha256 if weights is not None else ""
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"A prepared study cannot be kept: {error.strerror or type(error).__name__}.",
+            "Free some space, or set COVID_BERT_HOME to a folder on a larger disk.",
+        ) from error
