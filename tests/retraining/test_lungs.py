@@ -12,9 +12,9 @@ import pytest
 
 from covid_bert.errors import CancelledError, NotEnoughLabelsError
 from covid_bert.lungs import unet
-from covid_bert.retraining import lung_judging, lung_learner, lungs
+from covid_bert.retraining import lung_learner, lungs, reference
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
-from covid_bert.retraining.lung_judging import mean_dice
+from covid_bert.retraining.judging import mean_dice
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.run import run
@@ -80,7 +80,7 @@ def labels(studies, folder: Path, change, parts=(Part.TRAINING, Part.TRAINING, P
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer slabs and reference studies, so that a run takes seconds."""
     monkeypatch.setattr(lung_learner, "BATCH", 2)
-    monkeypatch.setattr(lung_judging, "REFERENCES", lung_judging.REFERENCES[:3])
+    monkeypatch.setattr(reference, "FULL", reference.ReferenceSize(lungs=3))
     monkeypatch.setattr(lungs, "PHANTOM_SEEDS", lungs.PHANTOM_SEEDS[:1])
 
 

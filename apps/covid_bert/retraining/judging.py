@@ -66,6 +66,11 @@ def lung_dice(segmenter: LoadedSegmenter, volume: Volume, lungs: npt.NDArray[np.
         found = unet.segment(volume, segmenter=segmenter).array
     except NotChestError:
         return 0.0
+    return mean_dice(found, lungs)
+
+
+def mean_dice(found: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> float:
+    """Mean Dice of right and left lung in [0, 1], of two masks (slices, rows, columns): 1 right, 2 left."""
     return float(np.mean([dice(found == side, lungs == side) or 0.0 for side in (RIGHT_LUNG, LEFT_LUNG)]))
 
 

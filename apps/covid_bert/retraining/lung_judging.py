@@ -5,29 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from covid_bert.errors import CovidBertError, NotChestError
-from covid_bert.evaluation.metrics import dice
-from covid_bert.lungs import unet
-from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
-from covid_bert.phantom import make
+from covid_bert.errors import CovidBertError
 from covid_bert.retraining.cases import LabelledStudy
-from covid_bert.retraining.gate import REFERENCE, VALIDATION, compare_dice, measure_dice
+from covid_bert.retraining.gate import VALIDATION, compare_dice, measure_dice
+from covid_bert.retraining.judging import lung_dice
 from covid_bert.retraining.lung_cases import read_case
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.records import Comparison, Measured
+from covid_bert.retraining.reference import compare_lungs
 from covid_bert.segmentation import LoadedSegmenter
-from covid_bert.volumes import Volume
 
-Mask = npt.NDArray[np.uint8]
-# Persons of the generator that nothing was trained on, and their lesions.
-REFERENCES = tuple(
-    (seed, pattern)
-    for seed, pattern in enumerate(("none", "covid-like", "lobar-pneumonia", "ground-glass") * 2, start=501)
-)
-_SHAPE, _SPACING = (100, 162, 176), (2.75, 2.0, 2.0)
+# Of the time of judging, by the studies of the validation set.
+_OWN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -57,19 +46,6 @@ class LungJudgement:
         return len({study.patient for study in self.judged})
 
 
-def mean_dice(found: Mask, truth: Mask) -> float:
-    """Mean Dice of the right and the left lung, in [0, 1]; a lung that neither mask has is left out.
-
-    Parameters
-    ----------
-    found, truth
-        (slices, rows, columns): 1 right, 2 left.
-    """
-    values = [dice(found == side, truth == side) for side in (RIGHT_LUNG, LEFT_LUNG)]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else 1.0
-
-
 def judge_lungs(
     live: LoadedSegmenter, candidate: LoadedSegmenter, studies: Sequence[LabelledStudy], progress: RunProgress
 ) -> LungJudgement:
@@ -89,45 +65,29 @@ def judge_lungs(
     CancelledError
         If the run is asked to stop.
     """
-    total = len(studies) + len(REFERENCES)
     judged: list[LabelledStudy] = []
-    values: dict[str, list[tuple[float, float]]] = {VALIDATION: [], REFERENCE: []}
+    before: list[float] = []
+    after: list[float] = []
     for number, study in enumerate(studies):
-        progress.update("judging", number / total)
+        progress.update("judging", _OWN_SHARE * number / len(studies))
         try:
             volume, truth = read_case(study)
         except CovidBertError as error:
             progress.leave_out(study.identifier, str(error))
             continue
-        values[VALIDATION].append(_both(live, candidate, volume, truth, progress))
+        before.append(lung_dice(live, volume, truth))
+        progress.check()
+        after.append(lung_dice(candidate, volume, truth))
         judged.append(study)
-    for number, (seed, pattern) in enumerate(REFERENCES, start=len(studies)):
-        progress.update("judging", number / total)
-        person = make(shape=_SHAPE, spacing=_SPACING, seed=seed, lesions=pattern)
-        values[REFERENCE].append(_both(live, candidate, person.volume, person.lungs.array, progress))
-    patients = {
-        VALIDATION: [study.patient for study in judged],
-        REFERENCE: [f"reference {seed}" for seed, _ in REFERENCES],
-    }
-    comparisons, metrics = [], []
-    for data, pairs in values.items():
-        if pairs:
-            before, after = ([pair[which] for pair in pairs] for which in (0, 1))
-            comparisons.append(compare_dice(before, after, patients[data], data))
-            metrics.append(measure_dice(after, patients[data], data))
+
+    def told(_what: str, done: int, count: int) -> None:
+        progress.update("judging", _OWN_SHARE + (1 - _OWN_SHARE) * done / count)
+
+    comparisons: list[Comparison] = []
+    metrics: list[Measured] = []
+    if judged:
+        patients = [study.patient for study in judged]
+        comparisons.append(compare_dice(before, after, patients, VALIDATION))
+        metrics.append(measure_dice(after, patients, VALIDATION))
+    comparisons.append(compare_lungs(live, candidate, tell=told))
     return LungJudgement(live.identity.version, tuple(comparisons), tuple(metrics), tuple(judged))
-
-
-def _both(
-    live: LoadedSegmenter, candidate: LoadedSegmenter, volume: Volume, truth: Mask, progress: RunProgress
-) -> tuple[float, float]:
-    first, second = (mean_dice(_segmented(volume, one, progress), truth) for one in (live, candidate))
-    return first, second
-
-
-def _segmented(volume: Volume, segmenter: LoadedSegmenter, progress: RunProgress) -> Mask:
-    try:
-        return unet.segment(volume, progress.inner(), segmenter=segmenter).array
-    except NotChestError:
-        # What it found cannot be lungs: as good as nothing.
-        return np.zeros(volume.shape, np.uint8)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from covid_bert.lungs import unet
-from covid_bert.retraining.lung_judging import mean_dice
+from covid_bert.retraining.judging import mean_dice
 from covid_bert.segmentation import predict, scale
 from covid_bert.training.default_segmenters import RECIPES
 from covid_bert.training.segmenter import segmentation_loss

@@ -11,7 +11,9 @@ from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
-from covid_bert.retraining.fitting import FitPlan, Fitted, fit
+from covid_bert.retraining.fitting import fit
+from covid_bert.retraining.judging import candidate_segmenter
+from covid_bert.retraining.learner import FitPlan, Fitted
 from covid_bert.retraining.lung_cases import keep_case, kept_case
 from covid_bert.retraining.lung_judging import LungJudgement, judge_lungs
 from covid_bert.retraining.lung_learner import BATCH, PATTERNS, PHANTOM_SHARE, LungLearner
@@ -19,10 +21,9 @@ from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.start import starting_versions
 from covid_bert.retraining.trained import Trained, TrainedWeights
-from covid_bert.segmentation import load_segmenter, ready_segmenter
+from covid_bert.segmentation import load_segmenter
 from covid_bert.training.material import PHANTOM_SEEDS, phantom_material
 from covid_bert.training.slabs import WorkingMaterial
-from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Metric
 from covid_bert.weights.serving import serviceable
@@ -72,7 +73,7 @@ def train_lungs(labels: LabelSet, parameters: TrainingParameters, folder: Path, 
     _check_count(training)
     window = _window(began)
     module = ARCHITECTURES[unet.ARCHITECTURE]()
-    identity = load_into(module, began, architecture=unet.ARCHITECTURE)
+    load_into(module, began, architecture=unet.ARCHITECTURE)
     learner = LungLearner(
         module,
         [kept_case(study, material) for study in training],
@@ -88,7 +89,7 @@ def train_lungs(labels: LabelSet, parameters: TrainingParameters, folder: Path, 
     fitted = fit(learner, plan, checkpoint, progress.fitting(), progress.stop, identity=key)
     for note in fitted.notes:
         progress.note(note)
-    judgement = distributed.from_first(lambda: _judged(began, identity, fitted, window, held, parameters, progress))
+    judgement = distributed.from_first(lambda: _judged(began, fitted, window, held, parameters, progress))
     return _trained(began, fitted, judgement, training, plan)
 
 
@@ -159,7 +160,6 @@ def _plan(parameters: TrainingParameters, cases: int) -> FitPlan:
 
 def _judged(
     began: InstalledWeights,
-    identity: WeightsIdentity,
     fitted: Fitted,
     window: tuple[float, float],
     held: Sequence[LabelledStudy],
@@ -169,9 +169,9 @@ def _judged(
     device = distributed.device_of_process(parameters.device)
     # What is live now may be another version than the one it began with.
     against = serviceable(unet.WEIGHTS_NAME).weights or began
-    module = ARCHITECTURES[unet.ARCHITECTURE]().eval()
+    module = ARCHITECTURES[unet.ARCHITECTURE]()
     module.load_state_dict(fitted.state)
-    candidate = ready_segmenter(module, identity.model_copy(update={"version": "candidate"}), window, device)
+    candidate = candidate_segmenter(module, window, str(device))
     live = load_segmenter(against, unet.ARCHITECTURE, str(device))
     return judge_lungs(live, candidate, held, progress)
 

@@ -11,7 +11,7 @@ from covid_bert.progress import Progress
 from covid_bert.retraining.cases import LeftOut
 
 if TYPE_CHECKING:
-    from covid_bert.retraining.fitting import FitProgress
+    from covid_bert.retraining.learner import FitProgress
 
 # Shares of a run's time at which its stages begin and end; the names are for people and programs.
 STAGES = {"material": (0.0, 0.15), "training": (0.15, 0.85), "judging": (0.85, 0.98), "installing": (0.98, 1.0)}
