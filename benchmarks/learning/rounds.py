@@ -115,7 +115,7 @@ def fitted(features: FloatArray, positive: npt.NDArray[np.bool_]) -> FloatArray:
     penalty = np.full(features.shape[1], RIDGE)
     penalty[-1] = 1e-3
     for _ in range(_NEWTON_STEPS):
-        probability = _sigmoid(features @ coefficients)
+        probability = sigmoid(features @ coefficients)
         gradient = features.T @ (probability - positive) + penalty * coefficients
         weight = np.maximum(probability * (1 - probability), 1e-6)
         step = np.linalg.solve((features * weight[:, None]).T @ features + np.diag(penalty), gradient)
@@ -123,7 +123,8 @@ def fitted(features: FloatArray, positive: npt.NDArray[np.bool_]) -> FloatArray:
     return coefficients
 
 
-def _sigmoid(values: FloatArray) -> FloatArray:
+def sigmoid(values: FloatArray) -> FloatArray:
+    """Logistic function."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -30, 30))))
 
 
@@ -160,7 +161,7 @@ def curve(
     found = np.full(labels + 1, np.nan)
     while True:
         heads = [fitted(stage[labelled], dealt.pool_positive[labelled]) for stage in dealt.pool]
-        scores = np.mean([_sigmoid(stage @ head) for stage, head in zip(dealt.test, heads, strict=True)], axis=0)
+        scores = np.mean([sigmoid(stage @ head) for stage, head in zip(dealt.test, heads, strict=True)], axis=0)
         found[len(labelled)] = auc(scores, dealt.test_positive)
         if len(labelled) == labels:
             return found
@@ -168,7 +169,7 @@ def curve(
         if strategy == "random":
             labelled.append(int(generator.choice(free)))
             continue
-        stages = np.stack([_sigmoid(stage[free] @ head) for stage, head in zip(dealt.pool, heads, strict=True)])
+        stages = np.stack([sigmoid(stage[free] @ head) for stage, head in zip(dealt.pool, heads, strict=True)])
         shares = np.stack([stages, 1 - stages], axis=-1)
         measured = Measured(
             np.stack([entropy(shares.mean(axis=0)), disagreement(shares)]),
