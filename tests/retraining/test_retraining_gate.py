@@ -119,6 +119,18 @@ def test_a_poisoned_validation_set_is_stopped_by_the_reference_studies() -> None
     assert "0.1 is allowed" in decision.reason
 
 
+def test_labels_that_contradict_model_and_candidate_do_not_pass() -> None:
+    """Classes were flipped everywhere, and the candidate has not followed them yet: it is not worse, but wrong."""
+    live, positive = scores()
+    flipped = [not value for value in positive]
+    same = compare_classifiers(live, live, flipped, PATIENTS, VALIDATION)
+    references = compare_classifiers(live, live, positive, PATIENTS, REFERENCE)
+    assert all(item.passed for item in (*same, *references))
+    decision = decide([*same, *references], CLASSIFIER_RULE, [6, 6], against="v001")
+    assert not decision.passed
+    assert "worse than chance: look whether classes were exchanged" in decision.reason
+
+
 def test_too_few_validation_patients_is_a_plain_sentence() -> None:
     values = dice_values()
     reference = compare_dice(values, values, PATIENTS, REFERENCE)

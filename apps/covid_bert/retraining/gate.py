@@ -28,13 +28,15 @@ MARGINS = {
     (DICE, VALIDATION): 0.005,
     (DICE, REFERENCE): 0.01,
     (LOG_LOSS, VALIDATION): 0.05,
-    (LOG_LOSS, REFERENCE): 0.15,
+    (LOG_LOSS, REFERENCE): 0.3,
     (AUC, VALIDATION): 0.05,
-    (AUC, REFERENCE): 0.1,
+    (AUC, REFERENCE): 0.2,
 }
 # Probabilities are clipped there, so that one sure mistake is dear but not without end.
 _LEAST_PROBABILITY = 1e-3
 _EQUAL = 1e-9
+# On studies that it was not trained on, a model that is worse than chance contradicts the labels, or they it.
+_CHANCE = 0.5
 
 Values = npt.NDArray[np.float64]
 Statistic = Callable[[Values, IndexArray], float]
@@ -70,6 +72,7 @@ class Rule:
         return (
             f"The {VALIDATION} holds at least {needed}; and the lower limit of the 95 % interval of candidate minus "
             f"live version, by a paired bootstrap over patients, is at least minus the margin ({margins})."
+            + (f" The {AUC} on the {VALIDATION} is not below {_CHANCE:g}." if AUC in self.measures else "")
         )
 
 
@@ -118,6 +121,12 @@ def decide(comparisons: Sequence[Comparison], rule: Rule, counts: Sequence[int],
         if (measure, data) not in made
     ]
     sentences += [_sentence(item) for item in comparisons if not item.passed]
+    sentences += [
+        f"The {AUC} on the {VALIDATION} is {item.candidate:.3f}, worse than chance: look whether classes were "
+        "exchanged in the study labels."
+        for item in comparisons
+        if (item.measure, item.data) == (AUC, VALIDATION) and item.candidate < _CHANCE
+    ]
     passed = not sentences
     reason = f"It is not worse than {against}." if passed else " ".join(sentences)
     return GateDecision(passed=passed, reason=reason, rule=rule.text, against=against, comparisons=tuple(comparisons))

@@ -78,6 +78,7 @@ def run(
     folder: Path,
     progress: RunProgress,
     *,
+    identity: str | None = None,
     by: str = "",
 ) -> RunOutcome:
     """Train a model on labelled studies, make a version of it, and publish that if the gate lets it.
@@ -97,6 +98,8 @@ def run(
         For this run alone. It holds images of patients while the run lasts; the caller removes it afterwards.
     progress
         Told of everything; may ask to stop.
+    identity
+        Of the run, where its caller has one; another run never has the same. None for one of its own.
     by
         For the history of what was live: name of the token or program.
 
@@ -117,7 +120,7 @@ def run(
     """
     known = model_named(model)
     with distributed.processes(parameters.device):
-        identity = distributed.from_first(lambda: _identity(folder))
+        identity = identity or distributed.from_first(lambda: _identity(folder))
         for left in labels.left_out:
             progress.leave_out(left.identifier, left.reason)
         if known.system is None:

@@ -82,7 +82,7 @@ def train(request: RunRequest, labels: LabelSet, folder: Path, progress: RunProg
     from covid_bert.retraining.run import run
 
     by = request.owner or "covid-bert train"
-    outcome = run(request.model, labels, request.parameters, folder, progress, by=by)
+    outcome = run(request.model, labels, request.parameters, folder, progress, identity=request.id, by=by)
     return RunResult(
         name=outcome.head,
         version=outcome.version,
