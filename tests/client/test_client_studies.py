@@ -16,6 +16,7 @@ from covid_bert.client import (
     InvalidRequestError,
     LabelMark,
     LabelVersion,
+    NextStudy,
     NotFoundError,
     Readiness,
     Study,
@@ -80,8 +81,11 @@ def test_study_is_fetched_under_our_own_name(server, client, tmp_path) -> None:
 
 
 def test_next_study(server, client) -> None:
-    server.script["/activelearning/first"] = [reply(200, {"id": "one", "name": "x"}), reply(200, {})]
-    assert [client.next_study("first"), client.next_study("first")] == ["one", None]
+    server.script["/activelearning/first"] = [
+        reply(200, {"id": "one", "name": "x", "strategy_note": "No scores."}),
+        reply(200, {}),
+    ]
+    assert [client.next_study("first"), client.next_study("first")] == [NextStudy("one", "No scores."), None]
     assert json.loads(server.requests[-1].body) == {}
 
 

@@ -23,6 +23,7 @@ class Live:
     url: str
     secrets: dict[str, str]
     studies: Path
+    home: Path
 
     def order(self, role: str = "annotator") -> dict[str, Any]:
         """What the panel keeps of a connection."""
@@ -56,5 +57,5 @@ def live_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             os.environ.pop("COVID_BERT_HOME")
             if before is not None:
                 os.environ["COVID_BERT_HOME"] = before
-        _running.append(Live(url, secrets, studies))
+        _running.append(Live(url, secrets, studies, folder / "home"))
     return _running[0]

@@ -25,10 +25,12 @@ def version(name: str, state: str, passed: bool | None = True, **more: Any) -> d
     return {"version": name, "state": state, "metrics": [measure(0.9712, 0.95, 0.98)], "gate": gate, **facts, **more}
 
 
-SHIPPED = version("v001", "shipped", None, metrics=[], demonstration=True, trained_on="generated studies")
+BARE = {"measure": "Dice", "value": 0.9, "lower": None, "upper": None, "patients": None, "data": "30 studies"}
+SHIPPED = version("v001", "shipped", None, metrics=[BARE], demonstration=True, trained_on="generated studies")
+UNREADABLE = version("v004", "damaged", None, metrics=[], created=None, demonstration=None, trained_on="")
 LUNGS = {
     "model": "lungs", "name": "default-lungs", "live": "v002", "warning": None,
-    "versions": [version("v004", "damaged"), version("v003", "candidate", False), version("v002", "live"), SHIPPED],
+    "versions": [UNREADABLE, version("v003", "candidate", False), version("v002", "live"), SHIPPED],
 }  # fmt: skip
 S1 = {"model": "covid_s1", "name": "default-study-network", "live": "v001", "warning": None, "versions": [
     {**SHIPPED, "state": "live"},
@@ -68,10 +70,10 @@ def select(train: Any, name: str) -> None:
 
 def test_versions_are_shown_with_state_number_and_gate(train: Any) -> None:
     assert rows(train) == [
-        ["v004", "damaged", "2026-11-21", "0.971", "passed"],
+        ["v004", "damaged", "", "–", "–"],
         ["v003", "candidate", "2026-11-21", "0.971", "not passed"],
         ["v002", "live", "2026-11-21", "0.971", "passed"],
-        ["v001", "shipped", "2026-11-21", "–", "–"],
+        ["v001", "shipped", "2026-11-21", "0.900", "–"],
     ]
     assert "Live version of lungs: v002." in train.ui.versionsLabel.text
 
@@ -85,6 +87,9 @@ def test_details_say_what_the_gate_said_and_what_it_is(train: Any) -> None:
     assert "mean Dice of both lungs: 0.971 [0.950, 0.980] (frozen validation set; patients: 6)" in told
     select(train, "v001")
     assert train.ui.versionLabel.text.startswith("DEMONSTRATION WEIGHTS")
+    assert "Dice: 0.900 (30 studies)" in train.ui.versionLabel.text
+    select(train, "v004")
+    assert train.ui.versionLabel.text == "", "nothing can be read of it"
 
 
 def test_another_model_has_its_own_versions(train: Any) -> None:

@@ -137,7 +137,7 @@ def check_what_was_saved(served: Served, image: str, folder: Path) -> None:
     history = served.ask("versions", image=image)["versions"]
     assert [(version["number"], version["author"]) for version in history] == [(1, "annotator-anna"), (2, "admin-anna")]
 
-    assert served.ask("next", strategy="first") == {"image": None, "file": None, "strategy": "first"}
+    assert served.ask("next", strategy="first") == {"image": None, "note": "", "file": None, "strategy": "first"}
     fetched = served.ask("fetch", "reader", folder, image=image)
     assert Path(fetched["file"]).name == "study.nrrd"
     assert Path(fetched["file"]).stat().st_size > 1_000_000

@@ -100,7 +100,7 @@ def test_refusal_of_a_mask_is_handed_on(server, ask, tmp_path, code: str, status
 def test_study_that_is_no_file_is_handed_out_without_one(server, ask) -> None:
     server.script["/activelearning/first"] = [reply(200, {"id": "one"})]
     server.script[INFO] = [reply(200, {"name": "folder"})]
-    assert ask("next", strategy="first")["result"] == {"image": "one", "file": None, "strategy": "first"}
+    assert ask("next", strategy="first")["result"] == {"image": "one", "note": "", "file": None, "strategy": "first"}
     assert ask("next", strategy="first", fetch=False)["result"]["file"] is None
     assert server.paths().count(INFO) == 1
     assert ask("fetch", image="one")["code"] == "study-in-parts"

@@ -100,7 +100,7 @@ def test_next_is_opened_under_its_id_and_without_a_file(panel: Any, worklist: An
     press(worklist.ui.nextButton)
     assert (orders.last.content["kind"], orders.last.content["strategy"]) == ("next", "random")
     assert not worklist.ui.nextButton.isEnabled(), "two questions at once"
-    orders.last.done({"image": "ct-2", "file": None, "strategy": "random"})
+    orders.last.done({"image": "ct-2", "note": "No scores are there yet.", "file": None, "strategy": "random"})
     send_study(orders.last, "ct-2")
     volume = panel.volume
     assert volume.GetName() == "ct-2"
@@ -108,6 +108,7 @@ def test_next_is_opened_under_its_id_and_without_a_file(panel: Any, worklist: An
     assert volume.GetStorageNode() is None, "its file has gone: the scene must write the volume"
     assert correction.image_of(volume, panel.server["url"]) == "ct-2"
     assert worklist.ui.stateLabel.text == "Open: ct-2"
+    assert panel.messages.text == "No scores are there yet."
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetBackgroundLayer().GetVolumeNode()
     assert shown is volume
     assert list(panel.work.iterdir()) == []
@@ -129,27 +130,27 @@ def test_skip_leaves_a_study_to_others(panel: Any, worklist: Any, orders: Any, p
     unfold(worklist, panel, orders, study("a"), study("b", MARK), study("c"))
     assert not worklist.ui.skipButton.isEnabled()
     press(worklist.ui.nextButton)
-    orders.last.done({"image": "a", "file": None, "strategy": "first"})
+    orders.last.done({"image": "a", "note": "", "file": None, "strategy": "first"})
     send_study(orders.last, "a")
     press(worklist.ui.skipButton)
-    orders.last.done({"image": "a", "file": None, "strategy": "first"})
+    orders.last.done({"image": "a", "note": "", "file": None, "strategy": "first"})
     orders.last.done(listing(study("a"), study("b", MARK), study("c")))
     send_study(orders.last, "c")
     assert panel.volume.GetName() == "c"
     press(worklist.ui.skipButton)
-    orders.last.done({"image": "a", "file": None, "strategy": "first"})
+    orders.last.done({"image": "a", "note": "", "file": None, "strategy": "first"})
     orders.last.done(listing(study("a"), study("b", MARK), study("c")))
     assert panel.messages.text == "Only skipped studies are left."
     press(worklist.ui.nextButton)
-    orders.last.done({"image": "a", "file": None, "strategy": "first"})
+    orders.last.done({"image": "a", "note": "", "file": None, "strategy": "first"})
     assert panel.volume.GetName() == "a", "it is still in the scene"
 
 
 def test_all_labelled(panel: Any, worklist: Any, orders: Any, press: Any) -> None:
     unfold(worklist, panel, orders, study("a", MARK))
     press(worklist.ui.nextButton)
-    orders.last.done({"image": None, "file": None, "strategy": "first"})
-    assert panel.messages.text == "All studies have a mask."
+    orders.last.done({"image": None, "note": "", "file": None, "strategy": "first"})
+    assert panel.messages.text == "No study is left: all have a mask, or are reserved for other readers."
 
 
 def test_failures_are_told_and_the_buttons_come_back(panel: Any, worklist: Any, orders: Any, press: Any) -> None:

@@ -31,7 +31,7 @@ from .errors import (
 )
 from .jobs import Job, JobFault, JobResult
 from .link import Readiness
-from .records import LabelMark, LabelVersion, Study, StudyLabel, User
+from .records import LabelMark, LabelVersion, NextStudy, Study, StudyLabel, User
 
 __all__ = [
     "AddressError",
@@ -53,6 +53,7 @@ __all__ = [
     "LabelMark",
     "LabelVersion",
     "LocalFileError",
+    "NextStudy",
     "NotAllowedError",
     "NotFoundError",
     "Readiness",

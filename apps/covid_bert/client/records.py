@@ -108,6 +108,22 @@ class StudyLabel:
     comment: str = ""
 
 
+@dataclass(frozen=True)
+class NextStudy:
+    """The study to be labelled next.
+
+    Parameters
+    ----------
+    id
+        Its name on the server, which reserved it for who asked.
+    note
+        What is to be known of the choice, such as that no scores are there yet; ``""`` for nothing.
+    """
+
+    id: str
+    note: str = ""
+
+
 def read_user(content: dict[str, Any], token: str | None) -> User:
     """Read whose token it is.
 
@@ -121,6 +137,20 @@ def read_user(content: dict[str, Any], token: str | None) -> User:
         raise invalid_answer("holds no user")
     known = (plain_text(role, token) for role in roles)
     return User(text_field(content, "username", token, "a user") or "", tuple(role for role in known if role))
+
+
+def read_next_study(content: dict[str, Any], token: str | None) -> NextStudy:
+    """Read which study is next.
+
+    Raises
+    ------
+    InvalidAnswerError
+        If no study's id is in it.
+    """
+    image = content.get("id")
+    if not is_plain_name(image):
+        raise invalid_answer("holds no id of a study")
+    return NextStudy(str(image), text_field(content, "strategy_note", token, "a study") or "")
 
 
 def read_studies(content: dict[str, Any], token: str | None) -> list[Study]:

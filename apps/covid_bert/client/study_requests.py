@@ -11,7 +11,7 @@ from .backoff import Cancelled
 from .base import Requests
 from .link import JsonBody
 from .names import is_plain_name, plain_name, study_query
-from .records import Study, read_studies
+from .records import NextStudy, Study, read_next_study, read_studies
 from .transfers import DOWNLOAD_LIMIT_BYTES, FileBody, OnFraction, receive_file, study_suffix
 
 
@@ -109,8 +109,8 @@ class StudyRequests(Requests):
         self._link.ask("GET", f"/datastore/image?{query}", write, cancelled=cancelled)
         return path
 
-    def next_study(self, strategy: str) -> str | None:
-        """Ask which study is to be labelled next; the server notes that it was handed out.
+    def next_study(self, strategy: str) -> NextStudy | None:
+        """Ask which study is to be labelled next; the server reserves it for who asks.
 
         Parameters
         ----------
@@ -119,12 +119,9 @@ class StudyRequests(Requests):
 
         Returns
         -------
-        str or None
-            Its id; None when all have a final label.
+        NextStudy or None
+            None when all have a final label, or are reserved for others.
         """
         route = f"/activelearning/{plain_name(strategy, 'strategy')}"
         content = self._link.ask("POST", route, read_json, JsonBody({}))
-        image = content.get("id")
-        if content and not is_plain_name(image):
-            raise invalid_answer("holds no id of a study")
-        return str(image) if content else None
+        return read_next_study(content, self._token) if content else None

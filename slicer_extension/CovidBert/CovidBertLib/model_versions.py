@@ -13,13 +13,13 @@ LIVE, CANDIDATE, DAMAGED = "live", "candidate", "damaged"
 
 @dataclass(frozen=True)
 class Measure:
-    """One number with its 95 % interval, where there is one, and what it was measured on."""
+    """One number with its 95 % interval and its patients, where they were recorded, and what it was measured on."""
 
     name: str
     value: float
     lower: float | None
     upper: float | None
-    patients: int
+    patients: int | None
     data: str
 
 
@@ -43,7 +43,7 @@ class ModelVersion:
     state
         ``live``, ``candidate``, ``former``, ``shipped`` or ``damaged``.
     created
-        When it was made, in UTC.
+        When it was made, in UTC; "" where that cannot be read.
     trained_on
         For people.
     is_demonstration
@@ -101,9 +101,9 @@ def _version(fields: Fields) -> ModelVersion:
     return ModelVersion(
         version=fields.text("version"),
         state=fields.text("state"),
-        created=fields.text("created"),
+        created=fields.optional("created", fields.text) or "",
         trained_on=fields.text("trained_on"),
-        is_demonstration=fields.flag("demonstration"),
+        is_demonstration=bool(fields.optional("demonstration", fields.flag)),
         measures=fields.list_of("metrics", _measure),
         gate=fields.optional("gate", lambda name: _gate(fields.inner(name))),
     )
@@ -115,7 +115,7 @@ def _measure(fields: Fields) -> Measure:
         fields.number("value"),
         fields.optional("lower", fields.number),
         fields.optional("upper", fields.number),
-        fields.whole("patients"),
+        fields.optional("patients", fields.whole),
         fields.text("data"),
     )
 

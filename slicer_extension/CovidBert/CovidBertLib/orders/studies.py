@@ -40,11 +40,12 @@ def next_study(order: Order, context: Context) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``image`` (None when all are labelled), ``strategy``, and ``file``: its path, None where it was not wanted or
-        the study is not one file on the server.
+        ``image`` (None when all are labelled or reserved), ``note`` (of the server, on its choice), ``strategy``, and
+        ``file``: its path, None where it was not wanted or the study is not one file on the server.
     """
     strategy = order.text("strategy")
-    image = context.client.next_study(strategy)
+    found = context.client.next_study(strategy)
+    image = None if found is None else found.id
     file = None
     if image is not None and order.flag("fetch", True):
         try:
@@ -52,7 +53,8 @@ def next_study(order: Order, context: Context) -> dict[str, Any]:
         except InvalidRequestError as error:
             if error.code != "study-in-parts":
                 raise
-    return {"image": image, "file": file, "strategy": strategy}
+    note = "" if found is None else found.note
+    return {"image": image, "note": note, "file": file, "strategy": strategy}
 
 
 def fetch(order: Order, context: Context) -> dict[str, Any]:

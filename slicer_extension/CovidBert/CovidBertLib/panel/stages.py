@@ -33,6 +33,10 @@ def stage_text(stage: str) -> str:
         "location": _("Mapping where the decision comes from"),
         "downloading": _("Downloading the result"),
         "saving": _("Saving"),
+        "material": _("Reading the labelled studies"),
+        "training": _("Training"),
+        "judging": _("Comparing with the live version"),
+        "installing": _("Keeping the new version"),
     }
     return words.get(stage, stage)
 

@@ -207,14 +207,17 @@ def _told(version: ModelVersion) -> str:
     if version.gate is not None:
         words = _("Gate passed: {reason}") if version.gate.passed else _("Gate not passed: {reason}")
         lines += [words.format(reason=version.gate.reason), _("Rule: {rule}").format(rule=version.gate.rule)]
-    lines += [
-        _("{measure}: {number} ({data}; patients: {patients})").format(
-            measure=measure.name, number=_number(measure), data=measure.data, patients=measure.patients
-        )
-        for measure in version.measures
-    ]
-    lines.append(_("Trained on: {text}").format(text=version.trained_on))
+    lines += [_measured(measure) for measure in version.measures]
+    if version.trained_on:
+        lines.append(_("Trained on: {text}").format(text=version.trained_on))
     return "\n".join(lines)
+
+
+def _measured(measure: Measure) -> str:
+    words = _("{measure}: {number} ({data})")
+    if measure.patients is not None:
+        words = _("{measure}: {number} ({data}; patients: {patients})")
+    return words.format(measure=measure.name, number=_number(measure), data=measure.data, patients=measure.patients)
 
 
 def _number(measure: Measure) -> str:

@@ -138,8 +138,10 @@ class Worklist(Section):
     def _chosen(self, result: dict[str, Any]) -> None:
         image = result["image"]
         if image is None:
-            self.panel.messages.good(_("All studies have a mask."))
+            self.panel.messages.good(_("No study is left: all have a mask, or are reserved for other readers."))
         elif image not in self._skipped:
+            if result["note"]:
+                self.panel.messages.attention(result["note"])
             self._open(image)
         else:
             # The strategy comes back to what was skipped here: any other one without a mask will do.
@@ -261,7 +263,13 @@ class Worklist(Section):
 
 
 def _strategy_name(name: str) -> str:
-    names = {"first": _("In order"), "random": _("At random")}
+    names = {
+        "first": _("In order"),
+        "random": _("At random"),
+        "uncertainty": _("The least certain"),
+        "diversity": _("The least like the others"),
+        "mixed": _("Uncertain and unlike the others"),
+    }
     return names.get(name, name)
 
 
