@@ -116,7 +116,7 @@ def test_a_poisoned_validation_set_is_stopped_by_the_reference_studies() -> None
     decision = decide(comparisons, CLASSIFIER_RULE, [6, 6], against="v002")
     assert not decision.passed
     assert "reference studies went from" in decision.reason
-    assert "0.1 is allowed" in decision.reason
+    assert "0.2 is allowed" in decision.reason
 
 
 def test_labels_that_contradict_model_and_candidate_do_not_pass() -> None:

@@ -95,7 +95,8 @@ def test_no_route_takes_an_unknown_key_of_json(offered: Offered) -> None:
     assert {("POST", "/jobs"), ("POST", "/activelearning/{strategy}"), ("POST", "/batch/infer/{model}")} <= set(taking)
     known = {"/jobs": {"model": "lungs", "image": "lung1"}, "/batch/infer/{model}": {"images": ["lung1"]}}
     for method, path in taking:
-        url = f"{offered.url}{path.format(model='lungs', strategy='first', session_id='x', identifier='x')}"
+        names = {"model": "lungs", "strategy": "first", "method": "study_scores", "session_id": "x", "identifier": "x"}
+        url = f"{offered.url}{path.format(**names)}"
         query = {name: "lung1" for name in parameters(offered, method, path) if name == "image"}
         body = {**known.get(path, {}), "no_such_key": 1}
         reply = requests.request(method, url, headers=offered.headers, json=body, params=query, timeout=60)
