@@ -80,15 +80,24 @@ def test_check_says_what_the_server_is_and_who_the_user_is(served) -> None:
     assert (found["ready"], found["reason"], found["user"]) == (True, "", "annotator-anna")
     assert found["roles"] == ["reader", "annotator"]
     assert {"lungs", "covid_s1", "covid_baseline"} <= set(found["models"])
-    assert (set(found["strategies"]), found["trainers"]) == ({"first", "random"}, {})
+    assert {"first", "random", "uncertainty", "mixed"} <= set(found["strategies"])
+    assert {"lungs", "covid_s1", "covid_s2", "covid_baseline"} == set(found["trainers"])
     assert "Research use only" in found["research_use_only"]
     assert served.ask("check", "nobody")["code"] == "token-missing"
     assert served.ask("check", "other")["code"] == "token-refused"
 
 
-def test_server_that_does_not_train(served) -> None:
-    orders = ({"kind": "train_status"}, {"kind": "train_start", "model": "lungs"}, {"kind": "train_stop"})
-    assert [served.ask(role="admin", **order)["code"] for order in orders] == ["not-offered"] * 3
+def test_training_and_versions_are_seen_by_all_and_changed_by_the_administrator(served) -> None:
+    assert served.ask("train_status", "reader") == {"status": None}
+    assert served.ask("train_start", "annotator", model="lungs")["code"] == "not-allowed"
+    assert served.ask("train_start", "admin", model="other")["code"] == "not-offered"
+    assert served.ask("train_stop", "admin")["code"] == "not-running"
+    models = {model["model"]: model for model in served.ask("weights", "reader")["models"]}
+    assert set(models) == {"lungs", "covid_s1", "covid_s2", "covid_baseline"}
+    live = models["lungs"]["live"]
+    assert served.ask("weights_publish", "annotator", model="lungs", version=live)["code"] == "not-allowed"
+    assert served.ask("weights_roll_back", "annotator", model="lungs")["code"] == "not-allowed"
+    assert "code" in served.ask("weights_publish", "admin", model="lungs", version="v999")
 
 
 def test_study_is_classified_uploaded_once_and_corrected(served, chest, folder, repository) -> None:
