@@ -17,6 +17,11 @@ from covid_bert.volumes import read
 pytestmark = pytest.mark.slow
 SLICES = 1200
 LIMIT_GIBIBYTES = 4.0
+# Between this process and the measured one: what starts a process counts as its peak, and the tests' own may be large.
+MEASURE = (
+    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+    "print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+)
 
 
 @pytest.fixture
@@ -30,13 +35,14 @@ def long_study(sample_data: Path, tmp_path: Path) -> Path:
     return tmp_path / "long.nii"
 
 
-@pytest.mark.skipif(not hasattr(os, "wait4"), reason="peak memory of a child is read by wait4")
+@pytest.mark.skipif(os.name == "nt", reason="peak memory of a child is read by getrusage")
 @pytest.mark.parametrize(("configuration", "clips"), [("corrected", 11), ("small", 1)])
 def test_long_study_stays_within_four_gibibytes(
     long_study: Path, tmp_path: Path, configuration: str, clips: int
 ) -> None:
     out = tmp_path / "out"
     command = [
+        *(sys.executable, "-c", MEASURE),
         *(sys.executable, "-m", "covid_bert.cli", "classify", str(long_study)),
         "--system",
         "s2",
@@ -45,12 +51,11 @@ def test_long_study_stays_within_four_gibibytes(
         "--out",
         str(out),
     ]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "log").read_text()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    peak = int(done.stdout.splitlines()[-1].removeprefix("peak ")) / 2**20
     result = json.loads(next(out.glob(f"*.s2-{configuration}.json")).read_text())
     assert result["study"]["slices"] == SLICES
     assert len(result["windows"]) >= clips
-    assert usage.ru_maxrss / 2**20 < LIMIT_GIBIBYTES
-    print(f"peak {usage.ru_maxrss / 2**20:.2f} GiB, {len(result['windows'])} clips, {result['provenance']['seconds']}")
+    assert peak < LIMIT_GIBIBYTES
+    print(f"peak {peak:.2f} GiB, {len(result['windows'])} clips, {result['provenance']['seconds']}")
