@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
-weights_app = typer.Typer(help="List, fetch, import, compare, publish and verify weights.", no_args_is_help=True)
+weights_app = typer.Typer(
+    help="List, fetch, import, compare, publish, roll back and verify weights.", no_args_is_help=True
+)
 evaluate_app = typer.Typer(help="Measure models on studies with known answers.", no_args_is_help=True)
 token_app = typer.Typer(help="Who may use the server, and as what.", no_args_is_help=True)
+
+
+WeightsOrModel = Annotated[str, typer.Argument(help="Name in the list, or lungs, covid_s1, covid_s2, covid_baseline.")]
 
 
 class RoleName(str, Enum):
@@ -57,7 +62,7 @@ def weights_import(
 
 @weights_app.command("publish")
 def weights_publish(
-    name: Annotated[str, typer.Argument(help="Name in the list.")],
+    name: WeightsOrModel,
     version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
     despite_gate: Annotated[bool, typer.Option("--despite-gate", help="Also if the gate did not let it pass.")] = False,
 ) -> None:
@@ -68,7 +73,9 @@ def weights_publish(
 
 
 @weights_app.command("rollback")
-def weights_rollback(name: Annotated[str, typer.Argument(help="Name in the list.")]) -> None:
+def weights_rollback(
+    name: WeightsOrModel,
+) -> None:
     """Go back to what was live before; to what came with the program if nothing was."""
     from covid_bert.commands.weights import roll_back
 
@@ -77,7 +84,7 @@ def weights_rollback(name: Annotated[str, typer.Argument(help="Name in the list.
 
 @weights_app.command("compare")
 def weights_compare(
-    name: Annotated[str, typer.Argument(help="Name in the list, or lungs, covid_s1, covid_s2, covid_baseline.")],
+    name: WeightsOrModel,
     first: Annotated[str, typer.Argument(help="Version, for example v002.")],
     second: Annotated[str, typer.Argument(help="Version to compare it with.")],
     reference: Annotated[

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from covid_bert.errors import ParameterError
-from covid_bert.retraining.models import MODELS, Model, model_of_head
+from covid_bert.retraining.models import MODELS, Model, head_of, model_of_head
 from covid_bert.retraining.records import Comparison, TrainingRecord
 from covid_bert.retraining.versions import training_record
 from covid_bert.weights.store import installed
@@ -36,7 +36,7 @@ def compare(name: str, first: str, second: str, *, reference: bool, console: Con
     ParameterError
         If weights that are no model's head are to be judged.
     """
-    weights = MODELS[name].head if name in MODELS else name
+    weights = head_of(name)
     versions = installed(weights, first), installed(weights, second)
     records = [training_record(version) for version in versions]
     console.print(_table(versions, records))

@@ -11,7 +11,7 @@ from torch import Tensor
 from covid_bert.networks.density import fit_density
 from covid_bert.retraining.classifier_start import Networks
 from covid_bert.retraining.classifier_systems import IMAGE_ROLE, Embedded, StudyReader, VoteReader
-from covid_bert.retraining.trained import TrainedWeights
+from covid_bert.retraining.trained import THEN, TrainedWeights
 from covid_bert.training.calibration import OutOfFold
 from covid_bert.training.default_classifiers import HELD_SHARE
 from covid_bert.training.installation import judgement
@@ -19,7 +19,6 @@ from covid_bert.weights.companions import DENSITY
 from covid_bert.weights.manifest import Manifest, Provenance
 from covid_bert.weights.version_folder import InstalledWeights
 
-_THEN = ", and then "
 # Whose weights carry the calibration of a system: those behind its final score.
 CARRIER = {"s1": "study", "s2": "clip", "baseline": "slice"}
 
@@ -109,13 +108,13 @@ class Result:
 
     def _provenance(self, before: Manifest) -> Provenance:
         # Of a training on a training only the last is named, or the sentence would grow without end.
-        first = before.trained_on.split(_THEN)[0]
+        first = before.trained_on.split(THEN)[0]
         parts = "all networks" if self.whole else "what reads the embeddings"
         facts = {name: getattr(before, name) for name in Provenance.model_fields}
         return Provenance(
             **facts
             | {
-                "trained_on": f"{first}{_THEN}{parts} on {len(self.training)} labelled studies of "
+                "trained_on": f"{first}{THEN}{parts} on {len(self.training)} labelled studies of "
                 f"{len({study.source for study in self.training})} patients of this site",
                 "source": f"trained by `covid-bert train covid_{self.system}`, beginning with {before.name} "
                 f"{before.version}",

@@ -20,7 +20,7 @@ from covid_bert.retraining.lung_learner import BATCH, PATTERNS, PHANTOM_SHARE, L
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.start import starting_versions
-from covid_bert.retraining.trained import Trained, TrainedWeights
+from covid_bert.retraining.trained import THEN, Trained, TrainedWeights
 from covid_bert.segmentation import load_segmenter
 from covid_bert.training.material import PHANTOM_SEEDS, phantom_material
 from covid_bert.training.slabs import WorkingMaterial
@@ -185,12 +185,13 @@ def _trained(
 ) -> Trained:
     persons = len({study.patient for study in training})
     before = began.manifest
+    # Of a training on a training only the last is named, or the sentence would grow without end.
+    first = before.trained_on.split(THEN)[0]
     provenance = Provenance(
         architecture=before.architecture,
         role=before.role,
         trained_on=(
-            f"{len(training)} corrected lung masks of {persons} patients of this site, and phantoms, beginning with "
-            f"{began.name} {began.version}, which was trained on: {before.trained_on}"
+            f"{first}{THEN}on {len(training)} corrected lung masks of {persons} patients of this site, and phantoms"
         ),
         licence=before.licence,
         source=f"trained by `covid-bert train lungs`, beginning with {began.name} {began.version}",

@@ -92,6 +92,11 @@ def model_named(name: str) -> Model:
     return model
 
 
+def head_of(name: str) -> str:
+    """Return the name of a model's head; any other name as it is."""
+    return MODELS[name].head if name in MODELS else name
+
+
 def model_of_head(weights: str) -> Model | None:
     """Return the model whose head these weights are, or None."""
     return next((model for model in _ALL if model.head == weights), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from covid_bert import __version__
-from covid_bert.errors import ConflictError, OutputError
+from covid_bert.errors import ConflictError, OutputError, WeightsError
 from covid_bert.files import write_atomically
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut
@@ -28,6 +29,7 @@ from covid_bert.retraining.records import (
     TrainingRecord,
 )
 from covid_bert.retraining.trained import Trained, TrainedWeights
+from covid_bert.retraining.versions import training_record
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.store import installed, list_versions, live_version, publish
@@ -201,10 +203,12 @@ def _install(
 def _made_before(name: str, identity: str) -> InstalledWeights | None:
     """The version that this run made before it was killed."""
     for version in reversed(list_versions(name)):
-        weights = installed(name, version)
-        content = None if weights.shipped else weights.read_file(RECORD_FILE)
-        if content is not None and json.loads(content).get("run") == identity:
-            return weights.verified()
+        # A version that was damaged since is not this run's: it would have ended with it.
+        with contextlib.suppress(WeightsError):
+            weights = installed(name, version)
+            record = None if weights.shipped else training_record(weights)
+            if record is not None and record.run == identity:
+                return weights.verified()
     return None
 
 

@@ -11,6 +11,8 @@ from covid_bert.retraining.cases import LabelledStudy
 from covid_bert.retraining.records import Comparison, CurvePoint, Measured
 from covid_bert.weights.manifest import Provenance
 
+#: Between what weights were trained on first, and what they were trained on last.
+THEN = ", and then "
 Scalar = str | int | float | bool | None
 
 

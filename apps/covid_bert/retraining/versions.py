@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from covid_bert.errors import ConflictError, WeightsError
-from covid_bert.retraining.models import Model, model_of_head
+from covid_bert.retraining.models import Model, head_of, model_of_head
 from covid_bert.retraining.records import RECORD_FILE, TrainingRecord
 from covid_bert.systems.loading import weights_of
 from covid_bert.weights.companions import companions
@@ -49,8 +49,10 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
 
     Parameters
     ----------
-    name, version
-        Of the weights.
+    name
+        Of the weights, or of a model of `covid_bert.retraining.models.MODELS`, whose head is meant.
+    version
+        Of them.
     by
         Name of the token or program, for the history.
     despite_gate
@@ -65,6 +67,7 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
     BusyError
         If another version is being published for half a minute.
     """
+    name = head_of(name)
     weights = installed(name, version).verified()
     model = model_of_head(name)
     if model is not None:
@@ -79,7 +82,11 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
 
 
 def roll_back_version(name: str, *, by: str) -> InstalledWeights:
-    """Go back to what was live before, passing over what is damaged since; errors as `covid_bert.weights.rollback`."""
+    """Go back to what was live before, passing over what is damaged since; errors as `covid_bert.weights.rollback`.
+
+    The name is that of weights or of a model, as for `publish_version`.
+    """
+    name = head_of(name)
     model = model_of_head(name)
 
     def check(weights: InstalledWeights) -> None:
