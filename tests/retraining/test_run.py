@@ -144,6 +144,33 @@ def test_a_run_that_is_taken_up_after_its_version_was_made_makes_no_second_one(t
     assert run(tmp_path / "other").version not in made
 
 
+def test_what_was_judged_when_the_version_was_made_decides_also_after_a_kill(trainer, tmp_path) -> None:
+    before = live(NAME)
+    trainer(trained(-0.2))
+    first = run(tmp_path)
+    trainer(trained(0.01))
+    again = run(tmp_path)
+    assert (again.version, again.published, again.gate) == (first.version, False, first.gate)
+    assert live(NAME) == before
+
+
+def test_who_has_gone_back_is_not_overruled_by_a_run_that_is_taken_up(trainer, tmp_path) -> None:
+    before = live(NAME)
+    trainer(trained(0.01))
+    assert run(tmp_path).published
+    publish(NAME, before.version)
+    assert not run(tmp_path).published
+    assert live(NAME) == before
+
+
+def test_a_stop_after_the_first_version_comes_too_late(trainer, tmp_path) -> None:
+    count = len(list_versions(NAME))
+    trainer(trained(0.01))
+    outcome = run(tmp_path, progress=RunProgress(stop=lambda: len(list_versions(NAME)) > count))
+    assert outcome.published
+    assert live(NAME).version == outcome.version
+
+
 def test_what_was_compared_with_one_version_replaces_no_other(trainer, tmp_path) -> None:
     result = trained(0.01)
     trainer(trained(0.02, seed=2))

@@ -91,6 +91,10 @@ class RunProgress:
         reached = first + (last - first) * min(max(share, 0.0), 1.0)
         self._tell(replace(self.state, stage=stage, fraction=max(self.state.fraction, reached)))
 
+    def finish(self) -> None:
+        """Tell that all is done; what has been installed cannot be stopped any more."""
+        self._tell(replace(self.state, stage="installing", fraction=1.0))
+
     def check(self) -> None:
         """End here if the run is asked to stop.
 

@@ -30,6 +30,7 @@ from covid_bert.retraining.records import (
 )
 from covid_bert.retraining.trained import Trained, TrainedWeights
 from covid_bert.retraining.versions import training_record
+from covid_bert.weights.history import history
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.store import installed, list_versions, live_version, publish
@@ -162,6 +163,7 @@ def _install(
     by: str,
 ) -> RunOutcome:
     """Write the versions, the head last of those that it reads, and move the pointer."""
+    # The last moment to stop: half of a model is not installed, and what was published is not called stopped.
     progress.update("installing", 0.0)
     rule = LUNGS_RULE if model_named(model).system is None else CLASSIFIER_RULE
     gate = decide(trained.comparisons, rule, trained.counts, against=trained.against)
@@ -172,21 +174,24 @@ def _install(
         CURVE_PICTURE: curve_picture(trained.curve),
     }
     done: dict[str, InstalledWeights] = {}
-    for number, item in enumerate(trained.weights):
-        progress.update("installing", number / len(trained.weights))
+    for item in trained.weights:
         made = _made_before(item.name, identity)
+        if made is not None and item.name == trained.head:
+            # What was judged then is what was installed then.
+            gate = _recorded(made).gate
         done[item.name] = made or add_version(item.name, item.state, _with_read(item, done), files)
     head = done[trained.head]
     notes, published = trained.notes, False
-    if live_version(head.name) == head.version:
-        published = True  # by this run, before it was killed
+    if any(line.version == head.version for line in history(head.name)):
+        # By this run, before it was killed; whoever has gone back since is not overruled.
+        published = live_version(head.name) == head.version
     elif gate.passed and parameters.publish:
         try:
             publish(head.name, head.version, by=by, reason=gate.reason, instead_of=trained.against)
             published = True
         except ConflictError as error:
             notes = (*notes, str(error))
-    progress.update("installing", 1.0)
+    progress.finish()
     return RunOutcome(
         model=model,
         head=head.name,
@@ -210,6 +215,12 @@ def _made_before(name: str, identity: str) -> InstalledWeights | None:
             if record is not None and record.run == identity:
                 return weights.verified()
     return None
+
+
+def _recorded(weights: InstalledWeights) -> TrainingRecord:
+    record = training_record(weights)
+    assert record is not None, "it was found by its record"
+    return record
 
 
 def _with_read(item: TrainedWeights, done: Mapping[str, InstalledWeights]) -> Provenance:
