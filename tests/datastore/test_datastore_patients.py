@@ -92,6 +92,22 @@ def test_what_a_client_says_joins_studies_too(place: Path, tmp_path: Path) -> No
     assert len(set(found.values())) == 3
 
 
+def test_what_a_client_calls_a_patient_is_kept_as_a_key_only(place: Path, tmp_path: Path) -> None:
+    for seed in range(2):
+        write_image(place / f"study-{seed}.nii.gz", seed)
+    store = StudyDatastore(str(place))
+    store.update_image_info("study-0", {"patient": "Mustermann", "site": "A"})
+    told = store.get_image_info("study-0")
+    assert told["site"] == "A"
+    assert told["patient"].startswith("patient:")
+    everything = [path.read_bytes() for path in place.rglob("*") if path.is_file()]
+    assert not any(b"mustermann" in content.lower() for content in [store.listing(), *everything])
+    # A client sends back what it was told.
+    store.update_image_info("study-1", {"patient": told["patient"]})
+    found = patients(place, tmp_path / "cache")
+    assert found["study-0"] == found["study-1"]
+
+
 def detached(folder: Path, name: str, seed: int) -> None:
     values = np.random.default_rng(seed).integers(-1000, 300, (8, 16, 16)).astype("<i2")
     (folder / f"{name}.raw").write_bytes(values.tobytes())

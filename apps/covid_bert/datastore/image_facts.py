@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from covid_bert.volumes.itk_headers import read_fields
 from covid_bert.weights.files import sha256_of
 
 _FACTS_NAME = "images"
+_PATIENT = "patient"
+_KEY = re.compile(r"patient:[0-9a-f]{64}")
 _LONGEST_PATIENT = 256
 
 
@@ -81,6 +84,23 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     return facts
 
 
+def hidden_patient(info: Mapping[str, Any], split: Callable[[], FrozenSplit]) -> dict[str, Any]:
+    """Return an image's information with the patient's key in place of what a client calls the patient.
+
+    Parameters
+    ----------
+    info
+        As it was sent.
+    split
+        Opens what makes the key; not called where no patient is named, or by a key.
+    """
+    stated = info.get(_PATIENT)
+    if isinstance(stated, bool) or not isinstance(stated, str | int) or _KEY.fullmatch(str(stated)) is not None:
+        return dict(info)
+    text = _plain(stated)
+    return {**info, _PATIENT: split().key("patient", text) if names_somebody(text) else ""}
+
+
 def stated_patient(entry: Mapping[str, Any], split: FrozenSplit) -> tuple[str, ...]:
     """Return the key of the patient whom a client named in an image's information (``patient``), or nothing.
 
@@ -91,11 +111,13 @@ def stated_patient(entry: Mapping[str, Any], split: FrozenSplit) -> tuple[str, .
     split
         Makes the key.
     """
-    stated = entry["image"]["info"].get("patient")
-    if isinstance(stated, bool) or not isinstance(stated, str | int):
-        return ()
-    text = str(stated).strip().casefold()[:_LONGEST_PATIENT]
-    return (split.key("patient", text),) if names_somebody(text) else ()
+    # What was kept before patients were hidden, or put into the index by hand, is hidden here.
+    key = hidden_patient(entry["image"]["info"], lambda: split).get(_PATIENT)
+    return (key,) if isinstance(key, str) and key else ()
+
+
+def _plain(stated: str | int) -> str:
+    return str(stated).strip().casefold()[:_LONGEST_PATIENT]
 
 
 def content_of(image: Path) -> tuple[str, str]:

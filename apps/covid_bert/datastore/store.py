@@ -8,6 +8,7 @@ from typing import Any
 
 from covid_bert.datastore.archive import write_archive
 from covid_bert.datastore.checks import MaskCheck
+from covid_bert.datastore.image_facts import hidden_patient
 from covid_bert.datastore.index import Entry
 from covid_bert.datastore.information import IMAGE_BYTES, LABEL_BYTES, checked
 from covid_bert.datastore.names import (
@@ -20,6 +21,7 @@ from covid_bert.datastore.names import (
     required_suffix,
     split_name,
 )
+from covid_bert.datastore.opinions import open_split
 from covid_bert.datastore.reading import OfferedStudies, tag_of, text_of
 from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
@@ -99,7 +101,8 @@ class StudyDatastore(OfferedStudies):
         """Add an image whose file has another name here than the client gave it; as `add_image`."""
         suffix = required_suffix(name, UPLOAD_SUFFIXES)
         wanted = check_identifier(image_id) if image_id else identifier_of(split_name(name, (suffix,))[0])
-        return self._writing.add_image(wanted, file, suffix, checked(info, IMAGE_BYTES), chosen=bool(image_id))
+        known = self._hidden(checked(info, IMAGE_BYTES))
+        return self._writing.add_image(wanted, file, suffix, known, chosen=bool(image_id))
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image with all its labels and their versions.
@@ -185,13 +188,17 @@ class StudyDatastore(OfferedStudies):
         NotFoundError, ParameterError, OutputError
             If there is no such study, the information is too long, or it cannot be written.
         """
-        self._update(self._known(image_id), lambda entry: entry["image"], info)
+        self._update(self._known(image_id), lambda entry: entry["image"], self._hidden(info))
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Add to what is known of a label; errors as in `update_image_info`."""
         if not self._label(label_id, label_tag):
             raise _no_label()
         self._update(label_id, lambda entry: entry["labels"][text_of(label_tag)], info)
+
+    def _hidden(self, info: dict[str, Any]) -> dict[str, Any]:
+        # Whose image it is, is kept and told as a key only.
+        return hidden_patient(info, lambda: open_split(self._folder))
 
     def _update(self, identifier: str, part: Callable[[Entry], Entry], info: dict[str, Any]) -> None:
         self._writing.update(identifier, part, checked(info, IMAGE_BYTES))

@@ -262,5 +262,6 @@ def _record(
 
 
 def _entry(study: LabelledStudy, model: str) -> DataEntry:
-    label = study.mask_sha256 if model_named(model).system is None else (study.study_class or "")
+    # Not the class itself: a version folder is no place for diagnoses.
+    label = study.mask_sha256 if model_named(model).system is None else study.digest
     return DataEntry(image_sha256=study.image_sha256, label_sha256=label, part=study.part.value)
