@@ -19,11 +19,11 @@ __all__ = ["dark_theme", "find_panel", "python_slicer"]
 
 @pytest.fixture
 def python_slicer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put ``PythonSlicer`` on the path, as Slicer does: the interpreter of these tests."""
+    """Put ``PythonSlicer`` on the path, as Slicer does: a launcher that waits for the interpreter of these tests."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "PythonSlicer"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    script.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
     script.chmod(0o700)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return script

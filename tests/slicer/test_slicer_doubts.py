@@ -153,7 +153,7 @@ def test_edited_automatic_mask_is_said_where_it_is_compared_with(
 
 
 def test_checksum_of_a_mask_tells_labels_and_places_apart() -> None:
-    from CovidBertLib.orders.labels import checksum
+    from CovidBertLib.label_arrays import checksum
 
     labels = np.zeros((6, 7, 8), np.uint8)
     labels[1:3, 2:4, 3:6] = 1

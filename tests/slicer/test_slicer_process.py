@@ -73,6 +73,29 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return put
 
 
+def test_process_behind_a_launcher_is_gone_when_the_end_is_told(
+    tmp_path: Path, application: Any, pretend: Callable[[str], None], wait_until: Any
+) -> None:
+    launcher, note = tmp_path / "launcher", tmp_path / "pid"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n')
+    launcher.chmod(0o700)
+    # As the worker: it works on without looking, and another thread ends it with the input.
+    pretend(
+        f"open({str(note)!r}, 'w').write(str(os.getpid()))\n"
+        "import threading\n"
+        "threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()\n"
+        "time.sleep(600)"
+    )
+    tasks, heard = process.Tasks(str(launcher), lambda _failure: None), Heard()
+    started = tasks.start({"kind": "compare"}, **heard.callbacks())
+    wait_until(lambda: note.exists() and note.read_text())
+    started.cancel(at_once=True)
+    assert heard.names() == ["cancelled"], "it counts as cancelled at once"
+    wait_until(heard.has_ended)
+    assert not Path(f"/proc/{note.read_text()}").exists() or sys.platform != "linux"
+    tasks.close()
+
+
 def order_for(url: str, folder: Path) -> dict[str, Any]:
     folder.mkdir(mode=0o700, exist_ok=True)
     server = {"url": url, "token": scripted_server.TOKEN, "read_timeout": 20}

@@ -12,7 +12,7 @@ import slicer
 
 from .fingerprint import is_image, of_image
 from .i18n import tr as _
-from .orders.labels import checksum
+from .label_arrays import checksum
 from .stored import ROLE_ATTRIBUTE
 
 _AUTOMATIC = "CovidBert.Automatic"

@@ -112,5 +112,16 @@ def _sentences(_: Callable[[str], str]) -> dict[str, tuple[str, str]]:
         "missing-node": (_("The volume was removed."), _("Load it again.")),
         "no-result": (_("There is no result that can be shown."), _("Choose another model.")),
         "unsuitable-volume": (_("The volume cannot be sent: it is no whole chest CT."), _("Choose the CT itself.")),
+        "server-changed": (_("The server was changed: nothing was sent."), _("Press the button again.")),
+        "no-consent": (_("You have not agreed to send images there."), _("Press the button again: you are asked.")),
+        "already-running": (_("It is being classified already."), _("Wait for its result.")),
+        "unsuitable-mask": (_("The segmentation cannot be used as a mask."), _("Correct it in the Segment Editor.")),
+        "worker-ended": (_("The process beside Slicer ended without an answer."), _("Try again.")),
+        "worker-not-started": (
+            _("The process beside Slicer could not be started."),
+            _("Check that PythonSlicer lies beside Slicer's program, and that it may be run."),
+        ),
+        "panel-error": (_("The panel failed."), _("Report this to who maintains the extension.")),
+        "internal": (_("The extension failed."), _("Report this to who maintains the extension.")),
         "volume-changed": (_("The volume was changed while it was being classified."), _("Classify it again.")),
     }

@@ -128,7 +128,7 @@ class Task:
         Parameters
         ----------
         at_once
-            Whether the process is ended just so: no server has to be told.
+            Whether it counts as cancelled now, and the process ends by itself: no server has to be told.
         """
         if not self._is_running:
             return
@@ -136,7 +136,10 @@ class Task:
             self._end("cancelled")
             return
         if at_once:
-            self._force()
+            # Not killed at once: it may be a launcher, and the one that computes only hears the end of its input.
+            self._end("cancelled")
+            self._process.closeWriteChannel()
+            qt.QTimer.singleShot(_FORCE_MILLISECONDS, self._kill)
             return
         self._process.write(b'{"cancel": true}\n')
         qt.QTimer.singleShot(_FORCE_MILLISECONDS, self._force)
@@ -230,6 +233,10 @@ class Task:
     def _force(self) -> None:
         if self._is_running:
             self._end("cancelled")
+            self._process.kill()
+
+    def _kill(self) -> None:
+        if not self._is_gone:
             self._process.kill()
 
     def _end(self, kind: str, *arguments: Any) -> None:

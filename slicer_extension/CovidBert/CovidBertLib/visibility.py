@@ -19,8 +19,6 @@ def hide_older(shown: Shown) -> None:
     for other in find(shown.volume):
         if other.record is not shown.record:
             _set_visible(other, False)
-            for corrected in (correction_of(other.lungs), correction_of(other.lesions)):
-                _set_node_visible(corrected, False)
             if other.location is not None:
                 hide_overlay(other.location)
 
@@ -32,8 +30,11 @@ def show_only(shown: Shown | None) -> None:
 
 
 def _set_visible(shown: Shown, is_visible: bool) -> None:
-    for node in (shown.lungs, shown.lesions):
-        _set_node_visible(node, is_visible)
+    for mask in (shown.lungs, shown.lesions):
+        # Of a mask and its correction that one is seen which is worked on.
+        corrected = correction_of(mask)
+        _set_node_visible(corrected, is_visible)
+        _set_node_visible(mask, is_visible and corrected is None)
 
 
 def _set_node_visible(node: slicer.vtkMRMLSegmentationNode | None, is_visible: bool) -> None:

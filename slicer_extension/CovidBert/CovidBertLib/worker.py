@@ -52,7 +52,7 @@ def main() -> int:
         kind = find_kind(order)
         context = Context(order, kind, given.is_cancelled, channel.progress)
         if not kind.changes:
-            threading.Thread(target=_give_up, args=(given, channel, context, finished), daemon=True).start()
+            threading.Thread(target=_give_up, args=(kind, given, channel, context, finished), daemon=True).start()
         event = _outcome(order, kind, context, given)
     except ClientError as error:
         event = _failed(error, {})
@@ -114,9 +114,12 @@ def _internal(error: Exception) -> ClientError:
     )
 
 
-def _give_up(given: Input, channel: Channel, context: Context, finished: threading.Event) -> None:
+def _give_up(kind: OrderKind, given: Input, channel: Channel, context: Context, finished: threading.Event) -> None:
     """Let nobody wait for a server that is silent: say that it is cancelled, and in the end be gone."""
     given.wait_cancelled()
+    if kind.is_local:
+        # Nobody has to be told, and what computes hears nothing.
+        os._exit(0)
     if not finished.wait(_GRACE_SECONDS):
         channel.end(_cancelled(context))
     if not finished.wait(_LONGEST_SECONDS):

@@ -42,8 +42,8 @@ def make_mask(order: Order, context: Context) -> dict[str, Any]:
 def compare(order: Order, context: Context) -> dict[str, Any]:
     """Compare two segmentations of one volume.
 
-    Order: ``before`` and ``after`` (see `labels.read_mask`); ``as_sent``, `labels.checksum` of the mask that ``before``
-    was when the server sent it, or nothing.
+    Order: ``before`` and ``after`` (see `labels.read_mask`); ``as_sent``, `label_arrays.checksum` of the mask that
+    ``before`` was when the server sent it, or nothing.
 
     Returns
     -------
@@ -51,7 +51,8 @@ def compare(order: Order, context: Context) -> dict[str, Any]:
         ``problem``: None, or what `labels.MaskProblemError` says, and ``of``: ``before`` or ``after``. Without a
         problem also what `surfaces.compare_labels` finds, and ``is_as_sent``: whether ``before`` is still that mask.
     """
-    from .labels import MaskProblemError, assemble, checksum, read_mask
+    from ..label_arrays import checksum
+    from .labels import MaskProblemError, assemble, read_mask
     from .surfaces import compare_labels
 
     arrays = []

@@ -14,7 +14,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData, vtkStaticPointLocator
 from vtkmodules.vtkFiltersPoints import vtkPointInterpolator, vtkVoronoiKernel
 
 from ..client.backoff import Cancelled, check_cancelled
-from .labels import occupied_box
+from ..label_arrays import occupied_box
 
 _PERCENTILE = 95
 _LABELS = (1, 2)

@@ -155,7 +155,7 @@ class Batch(Section):
         """Start the next study; what cannot even be started is noted and left, and all if the server is another."""
         self._current = None
         if not self.panel.is_connected_to(self._url):
-            self._leave(_("Not tried: the server was changed."))
+            self._leave(_("Not tried: the server was changed."), "server-changed")
         while self._queue and self._current is None:
             row = self._queue.pop(0)
             self._current = row
@@ -194,7 +194,7 @@ class Batch(Section):
 
     def _failed(self, row: BatchRow, failure: Failure) -> None:
         if failure.code in _ENDING or self.panel.server is None:
-            self._leave(_("Not tried: {reason}").format(reason=failure.message))
+            self._leave(_("Not tried: {reason}").format(reason=failure.message), failure.code)
         self._over(row, FAILED, f"{failure.message} {failure.hint}", failure.code)
 
     def _over(self, row: BatchRow, state: str, message: str, code: str = "") -> None:
@@ -219,10 +219,10 @@ class Batch(Section):
         row.state, row.message, row.code = state, message, code
         self._table.update(row)
 
-    def _leave(self, message: str) -> None:
+    def _leave(self, message: str, code: str = "") -> None:
         rows, self._queue = self._queue, []
         for row in rows:
-            self._note(row, CANCELLED, message)
+            self._note(row, CANCELLED, message, code)
 
     def cancel(self) -> None:
         """Leave the studies that wait, and cancel the one that runs."""

@@ -169,9 +169,13 @@ class Correct(Section):
             self._submission.send_mask(corrected, volume, self.image, self.label_form.label())
 
     def _submit_label(self) -> None:
-        self.panel.may_upload(self._send_label)
+        volume = self.panel.volume
+        self.panel.may_upload(lambda: self._send_label(volume))
 
-    def _send_label(self) -> None:
+    def _send_label(self, volume: Any) -> None:
+        if self.panel.volume is not volume:
+            self.panel.messages.attention(_("The study was changed: nothing was sent."), _("Press the button again."))
+            return
         image, label = self.image, self.label_form.label()
         if image is not None and label is not None and not self.is_busy:
             self._submission.send_label(self.panel.volume, image, label)

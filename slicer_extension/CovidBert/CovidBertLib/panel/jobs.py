@@ -176,6 +176,7 @@ class Jobs:
                 cancelled()
 
         def send(_nothing: dict[str, Any]) -> None:
+            nonlocal server
             order = {
                 "kind": "classify",
                 "folder": str(folder),
@@ -189,6 +190,8 @@ class Jobs:
             try:
                 if server is None or not self._panel.is_connected_to(server["url"]):
                     raise server_changed()
+                # With the token of now: only with that the upload can be closed.
+                server = self._panel.server
                 job.task = self._panel.start(order, done=finish, failed=fail, cancelled=stop, progress=note, quiet=True)
             except CovidBertError as problem:
                 shutil.rmtree(folder, ignore_errors=True)
