@@ -62,9 +62,9 @@ def oriented_labelmap(labels: np.ndarray, volume_node: slicer.vtkMRMLScalarVolum
 def fill_image(image: vtk.vtkImageData, values: np.ndarray) -> None:
     """Give an image the size and a copy of the values of an array (k, j, i)."""
     image.SetDimensions(*values.shape[::-1])
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(values).ravel(), deep=True)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
+    image.AllocateScalars(numpy_support.get_vtk_array_type(values.dtype), 1)
+    # Into its own memory: a copy by VTK would hold the window several times as long.
+    numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(values.shape)[...] = values
 
 
 def _read(path: Path) -> tuple[vtk.vtkImageData, np.ndarray]:
