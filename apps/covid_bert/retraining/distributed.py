@@ -41,6 +41,8 @@ def processes(device: str) -> Iterator[None]:
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield
+        # Who ends first would close connections that another one still reads from.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
