@@ -5,7 +5,8 @@
 The buttons of the real panel are pressed in a Qt event loop, on 3D Slicer's own libraries and the stand-in of
 ``tests/slicer``. A timer that is due at every millisecond notes how long it was kept waiting: so long the window does
 not draw, and does not hear the mouse. What would go to a server (``classify``, ``submit``) is not sent; all else is
-done. The volume is of int16, with two ellipsoids as lungs; the correction lacks some slices of the right one.
+done. The volume is of int16, with two ellipsoids as lungs; the correction lacks some slices of the right one. Showing
+the result with its lungs is timed once, as one turn.
 """
 
 from __future__ import annotations
@@ -119,10 +120,11 @@ def measure(panel: Any, application: Any, folder: Path, sizes: tuple[int, ...], 
         return start(order, **callbacks)
 
     panel.tasks.start = keep
-    add_study(panel, folder, sizes)
+    watch = Watch(qt)
+    shown = add_study(panel, folder, sizes)
+    print(f"  {'Show a result':<16}{shown[0]:>14.2f}{shown[1]:>16.2f}{shown[0]:>20.2f}", flush=True)
     connect(panel, offer_of())
     correct, classify = panel.section("Correct"), panel.section("Classify")
-    watch = Watch(qt)
 
     def turn() -> None:
         application.processEvents()
@@ -161,8 +163,8 @@ def measure(panel: Any, application: Any, folder: Path, sizes: tuple[int, ...], 
     press("Classify", classify.ui.classifyButton.click, lambda: bool(started), cancel)
 
 
-def add_study(panel: Any, folder: Path, sizes: tuple[int, ...]) -> Any:
-    """Add a volume with its automatic lungs and a correction of them."""
+def add_study(panel: Any, folder: Path, sizes: tuple[int, ...]) -> tuple[float, float]:
+    """Add a volume with its automatic lungs and a correction of them; return how long showing the lungs held."""
     import slicer
     from mrml_samples import add_volume, write_nrrd
     from result_samples import calibrated
@@ -179,7 +181,11 @@ def add_study(panel: Any, folder: Path, sizes: tuple[int, ...]) -> Any:
     values = np.random.default_rng(1).integers(-1000, 400, sizes[::-1], dtype=np.int16)
     volume = add_volume(affine, values)
     path = write_nrrd(folder / "lungs.nrrd", lungs, affine)
-    scene.show(volume, result.parse(calibrated()), {"lungs": path})
+    document = calibrated()
+    document["study"].update(slices=sizes[2], rows=sizes[1], columns=sizes[0], spacing_mm=list(_SPACING[::-1]))
+    began, own = time.perf_counter(), time.thread_time()
+    scene.show(volume, result.parse(document), {"lungs": path})
+    held = time.perf_counter() - began, time.thread_time() - own
     path.unlink()
     panel.set_volume(volume)
     correct = panel.section("Correct")
@@ -188,7 +194,7 @@ def add_study(panel: Any, folder: Path, sizes: tuple[int, ...]) -> Any:
     right = slicer.util.arrayFromSegmentBinaryLabelmap(correct.corrected, _RIGHT, volume).copy()
     right[sizes[2] // 2 : sizes[2] // 2 + max(1, sizes[2] // 50)] = 0
     slicer.util.updateSegmentBinaryLabelmapFromArray(right, correct.corrected, _RIGHT, volume)
-    return volume
+    return held
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class Progress:
         """Whether the computation was asked to stop."""
         return self._cancelled.is_set()
 
-    def update(self, stage: str, fraction: float) -> None:
-        """Report that `fraction` of `stage` is done, wait here while paused, and stop here if the user cancelled.
+    def step(self) -> None:
+        """Wait here while paused, and stop here if the user cancelled.
 
         Raises
         ------
@@ -62,6 +62,16 @@ class Progress:
             self._going.wait()
         if self.cancelled:
             raise CancelledError("The computation was cancelled.", "Nothing was written; start it again when you like.")
+
+    def update(self, stage: str, fraction: float) -> None:
+        """Report that `fraction` of `stage` is done, wait here while paused, and stop here if the user cancelled.
+
+        Raises
+        ------
+        CancelledError
+            If `cancel` was called.
+        """
+        self.step()
         if self.report is not None:
             self.report(stage, min(max(fraction, 0.0), 1.0))
 

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from fake_jobs import await_that
 from fake_scoring import make_fake
 
 from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.errors import BusyError
+from covid_bert.progress import Progress
 from covid_bert.server import scoring as scoring_module
 from covid_bert.server.scoring import Scoring
 
@@ -205,18 +207,50 @@ def test_a_restarted_server_goes_on(tmp_path: Path) -> None:
     assert third.tasks() == []
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="a kind of thread of Linux")
 def test_the_process_is_the_last_in_line_for_the_processor(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    before = os.nice(0)
+    before = os.sched_getscheduler(0)
     found: list[int] = []
 
     def inside() -> None:
-        # On Linux the priority is the thread's own: this process keeps its.
+        # On Linux this is the thread's own: this process keeps its.
         scoring_module.open_scoring(str(tmp_path), 1)
-        found.append(os.nice(0))
+        found.append(os.sched_getscheduler(0))
 
     thread = threading.Thread(target=inside)
     thread.start()
     thread.join()
-    assert found == [19]
-    assert os.nice(0) == before
+    assert found == [os.SCHED_IDLE]
+    assert os.sched_getscheduler(0) == before != os.SCHED_IDLE
+
+
+def test_a_paused_scoring_waits_between_two_layers_of_a_network(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    monkeypatch.setattr(scoring_module, "_step_back", lambda: None)
+    first, second = torch.nn.Identity(), torch.nn.Identity()
+    progress, between, done = Progress(), threading.Event(), threading.Event()
+
+    def score(*_: object) -> bool:
+        first(torch.zeros(1))
+        progress.pause()
+        between.set()
+        second(torch.zeros(1))
+        return True
+
+    monkeypatch.setattr("covid_bert.active_learning.scoring.score_into", score)
+    compute = scoring_module.open_scoring(str(tmp_path), 1)
+
+    def inside() -> None:
+        compute({"identifier": "a", "image": str(tmp_path)}, progress, tmp_path)
+        done.set()
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    assert between.wait(60)
+    assert not done.wait(0.3)
+    progress.resume()
+    assert done.wait(60)
+    thread.join()
+    progress.cancel()
+    second(torch.zeros(1))  # Networks outside of a scoring know nothing of it.
