@@ -21,7 +21,8 @@ from fake_training import (
 )
 
 from covid_bert.errors import BusyError, NotReadyError, OutputError
-from covid_bert.retraining.run_folder import RunFolder, list_runs, retraining_folder
+from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, list_runs, retraining_folder
+from covid_bert.retraining.run_records import MOST_DEATHS_WITHOUT_AN_EPOCH, Standing
 from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller
 from covid_bert.server.training.jobs import TrainingJobs
@@ -160,6 +161,42 @@ def test_a_process_that_dies_is_begun_again_but_not_for_ever(studies: Path) -> N
     assert f"{times} times" in run.standing.error["message"]
     assert "epoch 2" in run.standing.error["message"]
     assert computed(studies) == ["lungs 1", "lungs 2", *["lungs 3"] * times]
+
+
+def test_a_death_counts_also_where_the_disk_is_full(studies: Path, monkeypatch) -> None:
+    asked(studies, "die")
+    with training(studies) as trainings:
+        write, refused = RunFolder.write_state, []
+
+        def full(folder: RunFolder, standing: Standing) -> None:
+            # Its process has filled the disk, until it is cleared away.
+            if standing.deaths and trainings.pid is not None:
+                refused.append(standing.deaths)
+                raise OutputError("No space left on device.", "Free disk space.")
+            write(folder, standing)
+
+        monkeypatch.setattr(RunFolder, "write_state", full)
+        run = trainings.submit("lungs", parameters(), "anna", enqueue=False)
+        await_that(lambda: run.ended or len(refused) > MOST_DEATHS_WITHOUT_AN_EPOCH)
+    assert refused
+    assert run.standing.status == "failed"
+    assert run.standing.error["code"] == "worker-died"
+    assert run.folder.state() == run.standing
+
+
+def test_what_is_damaged_is_not_begun_again_by_the_next_server(studies: Path) -> None:
+    with training(studies) as trainings:
+        run = trainings.submit("lungs", parameters(), "anna", enqueue=False)
+        await_end(run)
+        await_that(lambda: not run.folder.work.exists())
+    before = computed(studies)
+    (run.folder.path / STATE_FILE).write_bytes((run.folder.path / STATE_FILE).read_bytes()[:-9])
+    with training(studies) as trainings:
+        (found,) = trainings.runs()
+        assert as_task(found).status == "ERROR"
+        assert "cannot be read" in as_task(found).error.message
+        await_end(trainings.submit("covid_s1", parameters(epochs=1), "anna", enqueue=False))
+    assert computed(studies) == [*before, "covid_s1 1"]
 
 
 def test_a_process_that_is_killed_once_goes_on_from_its_checkpoint(studies: Path) -> None:

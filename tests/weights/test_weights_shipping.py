@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from covid_bert.errors import WeightsError
+from covid_bert.weights import store
 from covid_bert.weights.files import sha256_of
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import entry
+from covid_bert.weights.serving import rollback
 from covid_bert.weights.shipping import ship
-from covid_bert.weights.store import publish
+from covid_bert.weights.store import installed, list_versions, live, newest_shipped, publish
 from covid_bert.weights.untrained import untrained
+from covid_bert.weights.version_folder import InstalledWeights, read_version
 
 NAME = "default-embedding-mlp"
 
@@ -30,26 +34,61 @@ def registry(tmp_path) -> Path:
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
     monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "home"))
+    return published(3)
+
+
+def published(seed: int) -> InstalledWeights:
     known = entry(NAME)
     provenance = Provenance(
         architecture=known.architecture, role=known.role, licence=known.licence, demonstration=True, input=known.input
     )
-    weights = add_version(NAME, untrained(known.architecture, 3)[0].state_dict(), provenance)
+    weights = add_version(NAME, untrained(known.architecture, seed)[0].state_dict(), provenance)
     return publish(NAME, weights.version)
 
 
 def test_live_weights_replace_the_shipped_ones_and_the_registry_knows_them(trained, registry, tmp_path) -> None:
     root = tmp_path / "shipped"
-    old = root / NAME / "v000"
+    old = root / NAME / "v003"
     old.mkdir(parents=True)
     lines = ship(root, registry)
-    shipped = root / NAME / trained.version / trained.path.name
+    shipped = root / NAME / "r004" / trained.path.name
     assert not old.exists()
+    assert read_version(shipped.parent).version == "r004"
     assert sha256_of(shipped) == trained.sha256
     facts = {item["name"]: item for item in json.loads(registry.read_text())["entries"]}
     assert facts[NAME]["sha256"] == trained.sha256
     assert facts[NAME]["bytes"] == shipped.stat().st_size
-    assert any(line.startswith(f"{NAME} {trained.version}") for line in lines)
+    assert any(line.startswith(f"{NAME} r004") for line in lines)
+
+
+def test_an_update_brings_no_version_that_is_called_like_one_of_the_site(registry, tmp_path, monkeypatch) -> None:
+    root = tmp_path / "shipped"
+    monkeypatch.setattr(store, "shipped_root", lambda: root)
+
+    def update(seed: int) -> None:
+        monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "release"))
+        published(seed)
+        ship(root, registry)
+        monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "site"))
+
+    update(0)
+    own = [published(seed) for seed in (1, 2, 3)]
+    # As many as it takes to pass the numbers of the site.
+    for seed in range(4, 9):
+        update(seed)
+        shipped = newest_shipped(NAME)
+        assert installed(NAME, shipped.version) == shipped.verified()
+        assert [installed(NAME, weights.version) for weights in own] == own
+        assert len(list_versions(NAME)) == len(own) + 1
+        assert live(NAME) == own[-1], "the pointer means what it meant"
+    assert rollback(NAME) == own[-2], "and so does the history"
+
+
+def test_a_number_that_was_live_is_never_given_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "site"))
+    own = [published(seed) for seed in (1, 2)]
+    shutil.rmtree(own[-1].path.parent)
+    assert published(3).version not in {weights.version for weights in own}
 
 
 def test_what_is_shipped_already_stays_as_it_is(registry, tmp_path, monkeypatch) -> None:

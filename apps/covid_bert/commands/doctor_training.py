@@ -8,7 +8,6 @@ from covid_bert.commands.doctor_check import NOTE, OK, Check
 from covid_bert.commands.doctor_installation import GIBIBYTE
 from covid_bert.commands.doctor_server import server_runs
 from covid_bert.retraining.run_folder import list_runs
-from covid_bert.retraining.run_records import ENDED
 from covid_bert.server.configuration import ServerConfiguration
 from covid_bert.weights.location import home
 
@@ -21,7 +20,7 @@ def trainings(configuration: ServerConfiguration | None) -> Check:
         known = list_runs(folder)
         runs += len(known)
         damaged += sum(path.is_dir() for path in folder.iterdir()) - len(known)
-        waiting += sum(run.state().status not in ENDED for run, request in known if request.origin == "server")
+        waiting += sum(not run.state().settled for run, request in known if request.origin == "server")
     if waiting and not server_runs(configuration):
         text = "a training was interrupted" if waiting == 1 else f"{waiting} trainings were interrupted"
         return Check("trainings", NOTE, text, "Start the server: it goes on with them from their checkpoints.")

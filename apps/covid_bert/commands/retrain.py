@@ -15,7 +15,7 @@ from covid_bert.errors import NotFoundError, ParameterError
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import REQUEST_FILE, RunFolder, new_run, retraining_folder
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, RunResult
-from covid_bert.tasks.training_run import ReadLabels, Train, read_labels, run_here, together, train
+from covid_bert.tasks.training_run import ReadLabels, Train, may_go_on, read_labels, run_here, together, train
 
 
 def retrain(
@@ -52,9 +52,11 @@ def retrain(
     NotFoundError
         If there is no such folder of studies.
     ParameterError
-        If a parameter is not allowed, or differs from those of the run that is taken up again.
+        If a parameter is not allowed, or differs from those of the run that is taken up again, or that has ended well.
+    ConflictError
+        If the server goes on with that run.
     CovidBertError
-        As `covid_bert.tasks.training_run.run_training`.
+        As `covid_bert.tasks.training_run.run_here`.
     """
     if not studies.is_dir():
         raise NotFoundError(f"There is no folder {studies.name}.", "Give the folder with the studies.")
@@ -78,8 +80,9 @@ def _folder(model: str, studies: Path, run: Path | None, given: dict[str, Any], 
         return new_run(run.parent, model, parameters, origin="command", path=run).path
     known = RunFolder(run).request()
     _check_same(known, model, given)
-    if RunFolder(run).state().status == "done":
-        raise ParameterError("The run in that folder has ended well.", "Leave --run out to begin a new one.")
+    if known.origin == "server" and run.resolve().parent != (retraining_folder(studies) / "runs").resolve():
+        raise ParameterError("The run in that folder is of other studies.", "Give the folder with its studies.")
+    may_go_on(RunFolder(run))
     return run
 
 

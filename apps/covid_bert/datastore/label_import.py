@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import stat
 import zipfile
@@ -24,13 +22,13 @@ from covid_bert.datastore.labels import Labels
 from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.opinions import open_split
 from covid_bert.datastore.study_labels import StudyLabel
+from covid_bert.datastore.unpacking import unpack
 from covid_bert.datastore.uploads import Staging
 from covid_bert.datastore.versions import Version, Versions
 from covid_bert.datastore.view import LiveView
 from covid_bert.errors import ArchiveError, BusyError, InputError, NotFoundError, OutputError
 from covid_bert.retraining.split import FrozenSplit
 
-_BLOCK = 2**20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 _Key = tuple[str, LabelTag]
 
@@ -225,14 +223,9 @@ def _unpack(archive: zipfile.ZipFile, prepared: LabelImport, staging: Staging, s
 
 
 def _unpacked(archive: zipfile.ZipFile, version: Version, target: Path) -> Path:
-    digest = hashlib.sha256()
-    with archive.open(f"files/{version.sha256}") as content, target.open("xb") as file:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    if digest.hexdigest() != version.sha256:
+    with archive.open(f"files/{version.sha256}") as content:
+        whole = unpack(content, target, size=version.size, sha256=version.sha256)
+    if not whole:
         raise ArchiveError("A file of the label set was changed: its SHA-256 is not the manifest's.", AGAIN)
     return target
 

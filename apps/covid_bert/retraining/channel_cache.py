@@ -33,6 +33,7 @@ from covid_bert.retraining.cases import LabelledStudy
 from covid_bert.systems.configuration import S2_CONFIGURATIONS
 from covid_bert.systems.segmented import SegmentedStudy
 from covid_bert.systems.slices import prepare_slices
+from covid_bert.training.code_digest import digest_of_code
 from covid_bert.volumes import read, read_mask
 from covid_bert.volumes.volume import Volume
 from covid_bert.weights.files import sha256_of
@@ -208,11 +209,7 @@ class ChannelCache:
 @cache
 def code_digest() -> str:
     """SHA-256 of the code that prepares a study: what another version of it made is made again."""
-    digest = hashlib.sha256()
-    for package in _READ_BY:
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of_code(*_READ_BY)
 
 
 def _identity(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The curve of a training as a table and as a picture, for the folder of its version."""
+"""The curve of a training as a table and as a picture, for the folders of its run and of its version."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from covid_bert.report.picture import INK, PALE
 from covid_bert.retraining.records import CurvePoint
 
 _LOSS, _VALIDATION = "#8a8f98", "#1f6fb2"
@@ -30,6 +25,13 @@ def curve_table(curve: Sequence[CurvePoint]) -> str:
 
 def curve_picture(curve: Sequence[CurvePoint]) -> bytes:
     """Draw loss and deciding measure over the epochs, as PNG."""
+    # The table alone is written by processes that draw nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from covid_bert.report.picture import INK, PALE
+
     figure = Figure(figsize=(7, 4), facecolor="white", layout="constrained")
     axes = figure.subplots()
     epochs = [point.epoch for point in curve]

@@ -30,6 +30,7 @@ from covid_bert.retraining.judging import classifier_scores, lung_dice
 from covid_bert.retraining.models import Model
 from covid_bert.retraining.records import Comparison
 from covid_bert.segmentation import LoadedSegmenter, load_segmenter
+from covid_bert.training.code_digest import digest_of_code
 from covid_bert.training.lesion_evidence import LesionEvidence
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import WorkingMaterial
@@ -166,7 +167,7 @@ def lung_references(*, size: ReferenceSize | None = None, tell: Tell | None = No
     size = size or FULL
     references = []
     with explained("keep the reference studies"):
-        folder = _folder("lungs", repr(size), _phantom_digest())
+        folder = _folder("lungs", repr(size), digest_of_code(phantom))
         for number in range(size.lungs):
             _say(tell, "reference studies", number, size.lungs)
             path = folder / f"phantom-{number:03d}.npz"
@@ -197,7 +198,7 @@ def classifier_references(*, size: ReferenceSize | None = None, tell: Tell | Non
         )
     plans = _plans(size)
     with explained("keep the reference studies"):
-        folder = _folder("classifiers", repr(size), _phantom_digest(), generator_digest(), lesions.sha256)
+        folder = _folder("classifiers", repr(size), digest_of_code(phantom), generator_digest(), lesions.sha256)
         evidence: LesionEvidence | None = None
         working: tuple[str, WorkingMaterial] | None = None
         for done, plan in enumerate(plans):
@@ -260,13 +261,6 @@ def _folder(kind: str, *facts: str) -> Path:
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
     return folder
-
-
-def _phantom_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(phantom.__path__[0]).glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _say(tell: Tell | None, what: str, done: int, count: int) -> None:

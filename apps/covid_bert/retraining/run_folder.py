@@ -7,9 +7,7 @@ replaced whole, so that a kill at any moment leaves the last one.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,9 +22,11 @@ from pydantic import BaseModel, ValidationError
 
 from covid_bert.errors import NotFoundError, OutputError
 from covid_bert.files import remove_abandoned, write_private
+from covid_bert.retraining.curve import curve_table
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.records import CURVE_FILE, CurvePoint
 from covid_bert.retraining.run_records import ENDED, LiveRecord, Origin, RunRequest, Standing
+from covid_bert.retraining.run_recovery import recovered
 from covid_bert.weights.location import home
 
 REQUEST_FILE, STATE_FILE, LIVE_FILE, LOG_FILE = "request.json", "state.json", "live.json", "log.jsonl"
@@ -48,15 +48,15 @@ def retraining_folder(studies: Path) -> Path:
     return home() / "retraining" / name
 
 
-def trains(studies: Path) -> bool:
+def trains(own: Path) -> bool:
     """Whether a process trains on a folder of studies now.
 
     Parameters
     ----------
-    studies
-        Folder with the studies.
+    own
+        What `retraining_folder` returns for it.
     """
-    path = retraining_folder(studies) / LOCK_FILE
+    path = own / LOCK_FILE
     if not path.exists():
         return False
     try:
@@ -118,8 +118,27 @@ class RunFolder:
         return found
 
     def state(self) -> Standing:
-        """How it stands; as if it had not begun where that cannot be read."""
-        return self._read(STATE_FILE, Standing) or Standing()
+        """How it stands; where that cannot be read, see `covid_bert.retraining.run_recovery.recovered`."""
+        standing = self._read(STATE_FILE, Standing)
+        return recovered(self._read(REQUEST_FILE, RunRequest)) if standing is None else standing
+
+    def state_time(self) -> int:
+        """When its state was written, in nanoseconds since the epoch; 0 where it was not."""
+        try:
+            return (self.path / STATE_FILE).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def state_outside(self, own: Path) -> Standing:
+        """How it stands where no server runs it: one that was killed left word that it runs.
+
+        Parameters
+        ----------
+        own
+            What `retraining_folder` returns for the studies.
+        """
+        standing = self.state()
+        return standing.changed(status="stopped") if standing.status == "running" and not trains(own) else standing
 
     def live(self) -> LiveRecord:
         """What the process that computes told last."""
@@ -147,15 +166,8 @@ class RunFolder:
 
     def write_curve(self, curve: tuple[CurvePoint, ...]) -> None:
         """Keep the finished epochs as a table; see `write_state` for errors."""
-        measures = list(dict.fromkeys(name for point in curve for name in point.validation))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["epoch", "loss", "learning_rate", "seconds", *measures])
-        for point in curve:
-            values = [point.validation.get(name, "") for name in measures]
-            table.writerow([point.epoch, point.loss, point.learning_rate, point.seconds, *values])
         try:
-            write_private(self.path / CURVE_FILE, text.getvalue())
+            write_private(self.path / CURVE_FILE, curve_table(curve))
         except OSError as error:
             raise _not_written(error) from error
 
@@ -191,6 +203,13 @@ class RunFolder:
     def remove_work(self) -> None:
         """Remove what only a run that goes on needs."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove it with all that it has, as far as that can be removed."""
+        # First what makes it a run.
+        with contextlib.suppress(OSError):
+            (self.path / REQUEST_FILE).unlink()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what a killed process left half written; the caller is the only one that writes here."""
@@ -260,10 +279,7 @@ def forget_old_runs(runs: Path, *, keep: int) -> None:
     """
     ended = [folder for folder, _ in list_runs(runs) if folder.state().status in ENDED]
     for folder in ended[: max(0, len(ended) - keep)]:
-        # First what makes it a run.
-        with contextlib.suppress(OSError):
-            (folder.path / REQUEST_FILE).unlink()
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.remove()
 
 
 def _not_written(error: OSError) -> OutputError:

@@ -80,6 +80,8 @@ class Standing(_Record):
     ----------
     status
         ``waiting`` (also after a stop of the server), ``running``, or how it ended.
+    taken_up
+        Whether the command line went on with this run of the server, which leaves it alone from then on.
     started, ended
         Seconds since the epoch; None before that.
     stop_asked
@@ -95,6 +97,7 @@ class Standing(_Record):
     """
 
     status: Status = "waiting"
+    taken_up: bool = False
     started: float | None = None
     ended: float | None = None
     stop_asked: bool = False
@@ -119,6 +122,11 @@ class Standing(_Record):
         before = self.deaths if finished <= self.farthest else ()
         place = f"{live.stage or 'starting'}, epoch {live.epoch}, {live.fraction:.0%}"
         return self.changed(deaths=(*before, place), farthest=max(finished, self.farthest))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server has nothing to do for it any more."""
+        return self.taken_up or self.status in ENDED
 
     @property
     def hopeless(self) -> bool:

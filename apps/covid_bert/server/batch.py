@@ -6,7 +6,6 @@ import logging
 import threading
 import uuid
 from collections import deque
-from datetime import datetime, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from covid_bert.server.authentication import Caller, caller_of
 from covid_bert.server.inference import SaveLabel
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.logs import describe
+from covid_bert.tasks.stamps import stamp
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Batches:
             id=str(uuid.uuid4()),
             status="SUBMITTED",
             request={"model": model, "label_tag": tag, "images": len(studies)},
-            start_ts=_now(),
+            start_ts=stamp(),
         )
         with self._lock:
             if self.running() is not None:
@@ -146,12 +146,12 @@ class Batches:
             logger.error("A batch ended: %s", describe(error))
             self._fail(task, InternalError("An unexpected error.", "Look in the server's log."))
         finally:
-            task.end_ts = _now()
+            task.end_ts = stamp()
 
     @staticmethod
     def _fail(task: BatchTask, error: CovidBertError) -> None:
         task.errors["*"] = error.to_json()
-        task.end_ts = _now()
+        task.end_ts = stamp()
         task.status = "ERROR"
 
     def _infer(self, model: str, study: str, params: dict[str, Any], tag: str, caller: Caller) -> None:
@@ -216,7 +216,3 @@ def install(app: FastAPI, batches: Batches, opened: CovidBertApp) -> None:
     @app.delete("/batch/infer", tags=["Infer"], summary="Stop the batch that runs")
     def stop() -> BatchTask | None:
         return batches.stop()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tarfile
@@ -15,6 +14,7 @@ from filelock import Timeout
 from pydantic import ValidationError
 
 from covid_bert.datastore.index import INDEX_NAME, LABELS_NAME, label_lock
+from covid_bert.datastore.unpacking import unpack
 from covid_bert.errors import ArchiveError, BusyError, NotFoundError, OutputError, ParameterError
 from covid_bert.files import sync
 from covid_bert.server.audit import AuditLog, default_audit_folder
@@ -22,7 +22,6 @@ from covid_bert.server.backup import FORMAT, MANIFEST_NAME, BackupFile, BackupMa
 from covid_bert.server.launch import only_server_of
 
 _LARGEST_MANIFEST = 2**30
-_BLOCK = 2**20
 _AGAIN = "Take another back-up; nothing was changed."
 
 
@@ -139,14 +138,7 @@ def _unpack_one(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path,
     content = archive.extractfile(member)
     assert content is not None  # a regular file has content
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with target.open("xb") as file:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    if digest.hexdigest() != described.sha256:
+    if not unpack(content, target, size=described.size, sha256=described.sha256):
         raise ArchiveError("A file in the back-up was changed: its SHA-256 is not the manifest's.", _AGAIN)
 
 

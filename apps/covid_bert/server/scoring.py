@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ from covid_bert.errors import BusyError, CancelledError, CovidBertError, Interna
 from covid_bert.progress import Progress
 from covid_bert.server.jobs.worker import MakeCompute, Worker
 from covid_bert.server.logs import describe
+from covid_bert.tasks.stamps import stamp
 
 if TYPE_CHECKING:
     from covid_bert.server.jobs.worker import Compute, Outcome
@@ -117,7 +117,7 @@ class Scoring:
                 )
             self._store().begin(method)
             self._stop.clear()
-            task = ScoringTask(id=str(uuid.uuid4()), request={"method": method}, start_ts=_now())
+            task = ScoringTask(id=str(uuid.uuid4()), request={"method": method}, start_ts=stamp())
             self._tasks.append(task)
             self._thread = threading.Thread(target=self._run, args=(task, method), name="scoring", daemon=True)
             self._thread.start()
@@ -254,7 +254,7 @@ class Scoring:
                 self._store().end(method)
             except CovidBertError as error:
                 logger.warning("The end of a scoring cannot be noted: %s", error.code)
-        task.end_ts, task.waiting = _now(), False
+        task.end_ts, task.waiting = stamp(), False
         task.status = status
 
     def _end_worker(self) -> None:
@@ -300,7 +300,3 @@ def _step_back() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     elif hasattr(os, "nice"):
         os.nice(_LOWEST_PRIORITY)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

@@ -20,7 +20,7 @@ from covid_bert.server.authentication import caller_of
 from covid_bert.weights.states import State, VersionState, version_states
 from covid_bert.weights.version_folder import InstalledWeights
 
-_VERSION = r"^v\d{3,8}$"
+_VERSION = r"^[rv]\d{3,8}$"
 ModelName = Annotated[str, Path(max_length=64)]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -20,9 +19,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from covid_bert.errors import CovidBertError, WeightsError
 from covid_bert.retraining.models import MODELS
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
-from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder, trains
+from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, Standing
 from covid_bert.tasks.parameters import FOREIGN_KEYS
+from covid_bert.tasks.stamps import stamp
 from covid_bert.tasks.training_run import ReadLabels, Train, read_labels, run_here, train
 from covid_bert.weights.store import live
 
@@ -69,14 +69,13 @@ class LabelTraining(TrainTask):
         """How the newest training of the model went or goes, and which version is live."""
         runs = retraining_folder(self._studies) / "runs"
         newest = next((run for run in reversed(list_runs(runs)) if run[1].model == self._model), None)
-        version = live_version(self._model)
+        version = _intact_live_version(self._model)
         stats: dict[str, Any] = {} if version is None else {"version": version}
         if newest is not None:
             folder, request = newest
-            standing = folder.state()
-            if standing.status == "running" and request.origin != "server" and not trains(self._studies):
-                # MONAI Label's own server kills what it stops.
-                standing = standing.changed(status="stopped")
+            # MONAI Label's own server kills what it stops.
+            by_server = request.origin == "server" and not folder.state().taken_up
+            standing = folder.state() if by_server else folder.state_outside(retraining_folder(self._studies))
             stats |= _stats(request, standing, folder.live())
         return stats
 
@@ -105,7 +104,7 @@ def newest_first(stats: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return dict(sorted(stats.items(), key=lambda item: item[1].get("start_ts", ""), reverse=True))
 
 
-def live_version(model: str) -> str | None:
+def _intact_live_version(model: str) -> str | None:
     """Version of a model that is live; None where none is, or it is damaged."""
     try:
         weights = live(MODELS[model].head)
@@ -124,7 +123,7 @@ def _stats(request: RunRequest, standing: Standing, now: LiveRecord) -> dict[str
     best = [next(iter(point.validation.values())) for point in now.curve if point.validation]
     stats: dict[str, Any] = {
         "status": standing.status,
-        "start_ts": _stamp(request.created),
+        "start_ts": stamp(request.created),
         "stage": now.stage,
         "fraction": now.fraction,
         "epoch": now.epoch or 0,
@@ -141,7 +140,3 @@ def _stats(request: RunRequest, standing: Standing, now: LiveRecord) -> dict[str
     if standing.error is not None:
         stats["error"] = {name: standing.error[name] for name in ("code", "message", "hint")}
     return stats
-
-
-def _stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

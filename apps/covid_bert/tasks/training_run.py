@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, OutputError
+from covid_bert.errors import (
+    BusyError,
+    CancelledError,
+    ConflictError,
+    CovidBertError,
+    InternalError,
+    OutputError,
+    ParameterError,
+)
 from covid_bert.files import write_private
 from covid_bert.progress import Progress
 from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, retraining_folder
@@ -94,60 +102,56 @@ def train(request: RunRequest, labels: LabelSet, folder: Path, progress: RunProg
 
 
 def run_training(
-    folder: RunFolder,
-    studies: Path,
-    stop: Stop,
-    *,
-    wait: bool,
-    read: ReadLabels = read_labels,
-    fit: Train = train,
-    told: Told = _silent,
-    said: Said = _silent,
+    folder: RunFolder, studies: Path, stop: Stop, *, read: ReadLabels = read_labels, fit: Train = train
 ) -> RunResult:
-    """Do a run, or go on with one that was interrupted.
-
-    Under ``torchrun`` all processes call it with the same folder; the first one writes.
+    """Do a run, or go on with one that was interrupted, once no other process trains on these studies.
 
     Parameters
     ----------
     folder
-        Of the run.
+        Of the run; its state is the caller's.
     studies
         Folder with the studies and their labels.
     stop
         Whether the run is asked to stop; asked often.
-    wait
-        Whether to wait while another process trains on these studies.
     read, fit
         What reads the labels, and what trains.
-    told, said
-        Told what the run tells of itself, and its lines for people; in the first process only.
 
     Raises
     ------
-    BusyError
-        If another process trains on these studies and `wait` is not set.
     CancelledError
         If `stop` said so; the run can be taken up again.
     CovidBertError
         If it fails: its message and hint are for people.
     """
+    with together(folder.request().parameters.device) as processes, _alone(processes, studies, stop, wait=True):
+        return _go_on(processes, folder, studies, stop, read, fit)
+
+
+def _go_on(
+    processes: Together,
+    folder: RunFolder,
+    studies: Path,
+    stop: Stop,
+    read: ReadLabels,
+    fit: Train,
+    told: Told = _silent,
+    said: Said = _silent,
+) -> RunResult:
     from covid_bert.retraining.progress import RunProgress
 
-    request, own = folder.request(), retraining_folder(studies)
-    with together(request.parameters.device) as processes, contextlib.ExitStack() as held:
+    request, cache = folder.request(), retraining_folder(studies) / "cache"
+    progress = RunProgress(stop=stop)
+    if processes.first:
         recorder = Recorder(folder, told, said)
-        progress = RunProgress(stop=stop)
-        if processes.first:
-            held.enter_context(_only_training(own, stop, wait=wait))
-            folder.tidy()
-            recorder.begin()
-            progress.report, progress.log = recorder.report, recorder.log
-        progress.update("material", 0.0)
-        labels = processes.from_first(
-            lambda: _labels_at_begin(folder.work, lambda: read(request, studies, own / "cache", progress.inner()))
-        )
-        return fit(request, labels, folder.work, progress)
+        folder.tidy()
+        recorder.begin()
+        progress.report, progress.log = recorder.report, recorder.log
+    progress.update("material", 0.0)
+    labels = processes.from_first(
+        lambda: _labels_at_begin(folder.work, lambda: read(request, studies, cache, progress.inner()))
+    )
+    return fit(request, labels, folder.work, progress)
 
 
 def _labels_at_begin(work: Path, read: Callable[[], LabelSet]) -> LabelSet:
@@ -178,19 +182,47 @@ def run_here(
     told: Told = _silent,
     said: Said = _silent,
 ) -> RunResult:
-    """Do a run in this process and note in its folder how it goes; parameters and errors as `run_training`.
+    """Do a run in this process and note in its folder how it goes.
 
-    A run that was stopped, killed or failed can be taken up again.
+    A run that was stopped, killed or failed can be taken up again. Under ``torchrun`` all processes call it with the
+    same folder; the first one writes.
+
+    Parameters
+    ----------
+    folder, studies, stop, read, fit
+        As for `run_training`.
+    told, said
+        Told what the run tells of itself, and its lines for people; in the first process only.
+
+    Raises
+    ------
+    BusyError
+        If another process trains on these studies; nothing is changed, and a new run is removed again.
+    ParameterError, ConflictError
+        As `may_go_on`.
+    CovidBertError
+        As `run_training`.
     """
-    with together(folder.request().parameters.device) as processes:
+    request = folder.request()
+    with contextlib.ExitStack() as held:
+        processes = held.enter_context(together(request.parameters.device))
+        try:
+            held.enter_context(_alone(processes, studies, stop, wait=False))
+        except BusyError:
+            if request.origin != "server" and folder.state().started is None:
+                folder.remove()
+            raise
+        if processes.first:
+            may_go_on(folder)
 
         def note(**changes: Any) -> None:
             if processes.first:
                 folder.write_state(folder.state().changed(**changes))
 
-        note(status="running", started=time.time(), ended=None, error=None)
+        taken_up = request.origin == "server"
+        note(status="running", taken_up=taken_up, stop_asked=False, started=time.time(), ended=None, error=None)
         try:
-            result = run_training(folder, studies, stop, wait=False, read=read, fit=fit, told=told, said=said)
+            result = _go_on(processes, folder, studies, stop, read, fit, told, said)
         except BaseException as error:
             # Where the disk is full, the folder says that it runs, and it can be taken up again all the same.
             with contextlib.suppress(OutputError):
@@ -202,6 +234,26 @@ def run_here(
     return result
 
 
+def may_go_on(folder: RunFolder) -> None:
+    """Refuse to go on with a run that has ended well, or that the server will go on with.
+
+    Raises
+    ------
+    ParameterError
+        If it has ended well.
+    ConflictError
+        If it waits or runs on the server.
+    """
+    standing = folder.state()
+    if standing.status == "done":
+        raise ParameterError("The run in that folder has ended well.", "Leave --run out to begin a new one.")
+    if folder.request().origin == "server" and not standing.settled:
+        raise ConflictError(
+            "The run in that folder belongs to the server, which goes on with it as long as it runs.",
+            "Start the server; or stop the training there first, then give the command again.",
+        )
+
+
 def _ending(error: BaseException) -> dict[str, Any]:
     if isinstance(error, CancelledError | KeyboardInterrupt):
         return {"status": "stopped", "ended": time.time()}
@@ -211,8 +263,12 @@ def _ending(error: BaseException) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _only_training(own: Path, stop: Stop, *, wait: bool) -> Iterator[None]:
+def _alone(processes: Together, studies: Path, stop: Stop, *, wait: bool) -> Iterator[None]:
     """Keep all others, whoever started them, from training on the same studies."""
+    if not processes.first:
+        yield
+        return
+    own = retraining_folder(studies)
     try:
         own.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(own / LOCK_FILE, mode=0o600)

@@ -5,9 +5,9 @@ Each study is made once and kept in a folder, so that a run that was cut short g
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ from covid_bert.synthesis import IGNORE, plant_lesions
 from covid_bert.systems.configuration import SMALL_INPUT_SIDE, SMALL_STACK_SIDE, SMALL_STEP
 from covid_bert.systems.likeness import LARGEST_SLICE_STEP
 from covid_bert.training import slabs as slab_making
+from covid_bert.training.code_digest import digest_of_code
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import Chances, WorkingMaterial, into_slabs
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume
@@ -214,13 +215,7 @@ def make_studies(
 @cache
 def generator_digest() -> str:
     """SHA-256 of the code that makes a study of a plan."""
-    digest = hashlib.sha256()
-    for package in (synthesis, clips):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(path.read_bytes())
-    for path in (Path(__file__), Path(slab_making.__file__)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of_code(synthesis, clips, sys.modules[__name__], slab_making)
 
 
 def save_study(study: ClassifierStudy, path: Path) -> None:

@@ -25,8 +25,10 @@ from covid_bert import __version__
 from covid_bert.errors import ParameterError, WeightsError
 from covid_bert.files import sync, write_atomically
 from covid_bert.weights.files import explained, sha256_of
+from covid_bert.weights.history import history
 from covid_bert.weights.location import check_name, weights_root
 from covid_bert.weights.manifest import FILE_PATTERN, Manifest, Provenance
+from covid_bert.weights.pointer import pointed_version
 from covid_bert.weights.store import installed, list_versions, version_number
 from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
@@ -70,8 +72,7 @@ def add_version(
         sha256 = sha256_of(model)
         for key, content in contents.items():
             write_atomically(staging / key, content)
-        existing = list_versions(name)
-        number = version_number(existing[-1]) + 1 if existing else 1
+        number = 1 + max(map(version_number, _taken(name)), default=0)
         while True:
             version = f"v{number:03d}"
             manifest = Manifest(
@@ -94,6 +95,15 @@ def add_version(
             else:
                 sync(folder)
                 return installed(name, version)
+
+
+def _taken(name: str) -> set[str]:
+    """Versions that are there or were live: what the history names stays what it was, also when it was removed."""
+    taken = {*list_versions(name), *(line.version for line in history(name) if line.version is not None)}
+    with contextlib.suppress(WeightsError):
+        pointed = pointed_version(name)
+        taken |= set() if pointed is None else {pointed}
+    return taken
 
 
 def _check_file(name: str) -> str:

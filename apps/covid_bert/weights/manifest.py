@@ -131,7 +131,7 @@ class Manifest(Provenance):
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    version: Annotated[str, Field(pattern=r"^v\d{3,}$")]
+    version: Annotated[str, Field(pattern=r"^[rv]\d{3,}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: int
     created: str

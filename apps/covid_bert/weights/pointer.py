@@ -11,7 +11,9 @@ from covid_bert.weights.history import Publication, way_back, with_lines
 from covid_bert.weights.location import check_name, weights_root
 
 POINTER_FILE = "live"
-VERSION = re.compile(r"v(\d{3,})")
+VERSION = re.compile(r"v\d{3,}")
+# What comes with the program has a series of its own; the first release numbered it like a site's versions.
+SHIPPED_VERSION = re.compile(r"[rv]\d{3,}")
 
 
 def pointed_version(name: str) -> str | None:

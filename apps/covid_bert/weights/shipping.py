@@ -3,7 +3,8 @@
     python -m covid_bert.weights.shipping
 
 takes the live version of each set of weights that this program trains itself, replaces the shipped one, and writes
-checksum and size into ``registry.json``.
+checksum and size into ``registry.json``. What is shipped gets the next version of a series of its own (``r001``), which
+no site's version is ever of.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from covid_bert.errors import WeightsError
 from covid_bert.files import write_atomically
 from covid_bert.weights.location import shipped_root
+from covid_bert.weights.pointer import SHIPPED_VERSION
 from covid_bert.weights.registry import entries
-from covid_bert.weights.store import live
-from covid_bert.weights.version_folder import InstalledWeights
+from covid_bert.weights.store import live, version_number
+from covid_bert.weights.version_folder import MANIFEST_FILE, InstalledWeights
 
 PREFIX = "default-"
 
@@ -52,22 +54,31 @@ def ship(root: Path | None = None, registry: Path | None = None) -> list[str]:
     _check_together(found)
     lines = [f"{name}: none is live" for name in names if name not in found]
     for name, weights in found.items():
-        place = root / name / weights.version
-        if weights.path.parent != place:
+        version = weights.version
+        if weights.path.parent.parent != root / name:
+            version = _next_version(root / name)
             copied = root / f"{name}.copied"
             shutil.copytree(weights.path.parent, copied)
+            manifest = weights.manifest.model_copy(update={"version": version})
+            write_atomically(copied / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
             shutil.rmtree(root / name, ignore_errors=True)
             (root / name).mkdir()
-            copied.rename(place)
+            copied.rename(root / name / version)
         size = weights.path.stat().st_size
         for item in facts["entries"]:
             if item["name"] == name:
                 item |= {"sha256": weights.sha256, "bytes": size}
                 if weights.manifest.input is not None:
                     item["input"] = weights.manifest.input.model_dump(mode="json")
-        lines.append(f"{name} {weights.version}: {size / 1e6:.2f} MB")
+        lines.append(f"{name} {version}: {size / 1e6:.2f} MB")
     write_atomically(registry, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return lines
+
+
+def _next_version(folder: Path) -> str:
+    """The version after all that lie in a folder of shipped ones."""
+    numbers = [version_number(path.name) for path in folder.glob("*") if SHIPPED_VERSION.fullmatch(path.name)]
+    return f"r{1 + max(numbers, default=0):03d}"
 
 
 def _check_together(found: dict[str, InstalledWeights]) -> None:

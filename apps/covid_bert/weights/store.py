@@ -10,8 +10,9 @@ Layout, under `covid_bert.weights.location.weights_root`::
 
 Versions come from `covid_bert.weights.installing` and are never changed afterwards. A model goes live, or back, by
 replacing the pointer. Weights that come with the program lie in the same layout, without a pointer, under
-`covid_bert.weights.location.shipped_root`: they are live under a name without a pointer, and numbers of new versions
-go on from theirs. No torch is imported until tensors are read.
+`covid_bert.weights.location.shipped_root`: they are live under a name without a pointer. Theirs is another series
+(``r001``), so that no update of the program brings a version that is called like one of the site; numbers of both go
+on from all that there are. No torch is imported until tensors are read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from covid_bert.weights.files import explained
 from covid_bert.weights.history import publishing
 from covid_bert.weights.identity import WeightsIdentity
 from covid_bert.weights.location import check_name, shipped_root, weights_root
-from covid_bert.weights.pointer import VERSION, move_pointer, pointed_version
+from covid_bert.weights.pointer import SHIPPED_VERSION, VERSION, move_pointer, pointed_version
 from covid_bert.weights.registry import NAME_PATTERN, find
 from covid_bert.weights.version_folder import MANIFEST_FILE, InstalledWeights, read_version, repair_hint
 
@@ -43,7 +44,7 @@ def list_names() -> list[str]:
 
 def list_versions(name: str) -> list[str]:
     """Installed and shipped versions of `name`, oldest first."""
-    folders = [*_folders(weights_root() / check_name(name)), *_folders(shipped_root() / name)]
+    folders = [*_folders(weights_root() / check_name(name), VERSION), *_shipped(name)]
     return sorted({folder.name for folder in folders}, key=version_number)
 
 
@@ -58,7 +59,7 @@ def live_version(name: str) -> str | None:
     pointed = pointed_version(name)
     if pointed is not None:
         return pointed
-    folders = _folders(shipped_root() / name)
+    folders = _shipped(name)
     return folders[-1].name if folders else None
 
 
@@ -82,12 +83,12 @@ def newest_shipped(name: str) -> InstalledWeights | None:
     WeightsError
         If its manifest is damaged.
     """
-    folders = _folders(shipped_root() / check_name(name))
+    folders = _shipped(check_name(name))
     return _read(folders[-1], shipped=True) if folders else None
 
 
 def installed(name: str, version: str) -> InstalledWeights:
-    """One version of `name`; the user's own goes before a shipped one of the same number.
+    """One version of `name`; the user's own goes before one of the same name that the first release shipped.
 
     Raises
     ------
@@ -95,8 +96,8 @@ def installed(name: str, version: str) -> InstalledWeights:
         If it is not installed, or its manifest is damaged.
     """
     check_name(name)
-    for root, shipped in ((weights_root(), False), (shipped_root(), True)):
-        if VERSION.fullmatch(version) is not None and (root / name / version).is_dir():
+    for root, pattern, shipped in ((weights_root(), VERSION, False), (shipped_root(), SHIPPED_VERSION, True)):
+        if pattern.fullmatch(version) is not None and (root / name / version).is_dir():
             return _read(root / name / version, shipped=shipped)
     versions = list_versions(name)
     raise WeightsError(
@@ -250,11 +251,16 @@ def _read(folder: Path, *, shipped: bool) -> InstalledWeights:
     return weights
 
 
-def _folders(parent: Path) -> list[Path]:
+def _shipped(name: str) -> list[Path]:
+    """Folders of the versions that came with the program, oldest first."""
+    return _folders(shipped_root() / name, SHIPPED_VERSION)
+
+
+def _folders(parent: Path, pattern: re.Pattern[str]) -> list[Path]:
     """Folders of versions, oldest first."""
     if not parent.is_dir():
         return []
-    found = [item for item in parent.iterdir() if item.is_dir() and VERSION.fullmatch(item.name)]
+    found = [item for item in parent.iterdir() if item.is_dir() and pattern.fullmatch(item.name)]
     return sorted(found, key=lambda item: version_number(item.name))
 
 

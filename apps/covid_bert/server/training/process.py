@@ -32,9 +32,7 @@ def open_training(studies: str, read: ReadLabels = read_labels, fit: Train = tra
     _step_back()
 
     def compute(_: dict[str, Any], progress: Progress, folder: Path) -> Outcome:
-        result = run_training(
-            RunFolder(folder), Path(studies), lambda: progress.cancelled, wait=True, read=read, fit=fit
-        )
+        result = run_training(RunFolder(folder), Path(studies), lambda: progress.cancelled, read=read, fit=fit)
         return {}, json.loads(result.model_dump_json())
 
     return compute

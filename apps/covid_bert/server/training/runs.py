@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covid_bert.errors import BusyError, WorkerDiedError
 from covid_bert.retraining.run_folder import RunFolder
-from covid_bert.retraining.run_records import ENDED, RunRequest, Standing
+from covid_bert.retraining.run_records import RunRequest, Standing
 
 # Trainings that may wait for the one that runs: one of each model.
 MOST_WAITING = 4
@@ -20,11 +20,20 @@ class Run:
     folder: RunFolder
     request: RunRequest
     standing: Standing
+    _seen: int = field(default=0, compare=False)
 
     @property
     def ended(self) -> bool:
-        """Whether it will not go on."""
-        return self.standing.status in ENDED
+        """Whether it will not go on here."""
+        return self.standing.settled
+
+    def look_again(self) -> None:
+        """Note what the command line has made of a run that had ended here, and that it may have gone on with."""
+        written = self.folder.state_time()
+        if written and (written != self._seen or self.standing.status == "running"):
+            self._seen = written
+            # The folder of the studies has those of the runs, and their lock.
+            self.standing = self.folder.state_outside(self.folder.path.parent.parent)
 
 
 def busy(unfinished: list[Run]) -> BusyError:

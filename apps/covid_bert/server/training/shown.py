@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from covid_bert.retraining.run_records import LeftOutRecord, LiveRecord, Status
 from covid_bert.server.jobs.clock import iso
 from covid_bert.server.jobs.records import Job, ShownError, State
 from covid_bert.server.training.runs import Run
+from covid_bert.tasks.stamps import stamp
 
 TaskStatus = Literal["SUBMITTED", "RUNNING", "DONE", "ERROR", "STOPPED"]
 JOB_PREFIX = "train/"
@@ -103,8 +103,8 @@ def as_task(run: Run) -> TrainingTask:
         id=run.request.id,
         status=_TASK_STATUS[standing.status],
         request={"model": run.request.model, **run.request.parameters.model_dump()},
-        start_ts=_stamp(run.request.created) or "",
-        end_ts=_stamp(standing.ended),
+        start_ts=stamp(run.request.created),
+        end_ts=None if standing.ended is None else stamp(standing.ended),
         details=run.folder.lines(_MOST_LINES),
         stage=live.stage,
         fraction=1.0 if standing.status == "done" else live.fraction,
@@ -164,8 +164,3 @@ def _result(run: Run) -> ShownResult | None:
 def _error(run: Run) -> ShownError | None:
     error = run.standing.error
     return None if error is None else ShownError(code=error["code"], message=error["message"], hint=error["hint"])
-
-
-def _stamp(seconds: float | None) -> str | None:
-    """A time as MONAI Label writes it."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

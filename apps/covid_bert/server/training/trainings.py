@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from covid_bert.errors import CancelledError, InternalError, OutputError, WorkerDiedError
+from covid_bert.errors import CancelledError, ConflictError, InternalError, OutputError, WorkerDiedError
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import forget_old_runs, list_runs, new_run
 from covid_bert.retraining.run_records import RunResult, Standing
@@ -88,6 +88,9 @@ class Trainings:
     def runs(self) -> list[Run]:
         """The trainings that are known, the oldest first."""
         with self._lock:
+            for run in self._runs:
+                if run.ended:
+                    run.look_again()
             return list(self._runs)
 
     def find(self, identifier: str) -> Run | None:
@@ -146,9 +149,15 @@ class Trainings:
         ------
         OutputError
             If it cannot be noted; the training goes on then.
+        ConflictError
+            If it goes on at the command line.
         """
         with self._lock:
             run = self.find(identifier)
+            if run is not None and run.ended and run.standing.status == "running":
+                raise ConflictError(
+                    "The training was taken up at the command line, where it goes on.", "Stop it there, with Ctrl-C."
+                )
             if run is None or run.ended:
                 return run
             waits = run.standing.status == "waiting"
@@ -187,8 +196,7 @@ class Trainings:
         try:
             outcome = self._outcome(run)
         except WorkerDiedError:
-            with self._lock:
-                self._put(run, run.standing.died(run.folder.live()))
+            self._count_death(run)
             run.folder.log("The process of the training ended unexpectedly.")
             logger.warning("The process of a training ended unexpectedly (%d)", len(run.standing.deaths))
             self._closing.wait(_RETRY_SECONDS)
@@ -254,6 +262,16 @@ class Trainings:
             self._on_end(run)
         except Exception as error:
             logger.error("The end of a training could not be told: %s", describe(error))
+
+    def _count_death(self, run: Run) -> None:
+        """Count it also where the disk does not take it: the next state that is written has it."""
+        with self._lock:
+            counted = run.standing.died(run.folder.live())
+            try:
+                self._put(run, counted)
+            except OutputError as error:
+                logger.warning("The end of a process cannot be noted yet: %s", error)
+                run.standing = counted
 
     def _set(self, run: Run, **changes: Any) -> None:
         with self._lock:

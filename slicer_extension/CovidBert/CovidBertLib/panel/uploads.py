@@ -91,11 +91,6 @@ class Uploads:
         elif now is not None:
             self._close([now])
 
-    def give_back(self, volume_id: str, upload: Upload | None) -> None:
-        """Undo `take`: the job was not started."""
-        if upload is not None:
-            self._uploads[volume_id] = upload
-
     def forget(self, volume_id: str) -> None:
         """The volume is gone."""
         upload = self._uploads.pop(volume_id, None)
