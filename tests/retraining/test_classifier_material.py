@@ -55,6 +55,15 @@ def test_training_sees_the_channels_that_inference_sees(system, masked, lesions_
     assert (found.source, found.label) == ("patient-1", COVID)
 
 
+@pytest.mark.parametrize("part", [Part.VALIDATION, Part.TEST])
+def test_what_is_held_out_is_seen_with_the_lungs_of_the_network(part, lesions_by_density, tmp_path) -> None:
+    study = labelled(tmp_path, 1, "covid", masked=True)
+    cache = ChannelCache(device="cpu")
+    seen, drawn = (cache.labelled(replace(study, part=one), COVID) for one in (part, Part.TRAINING))
+    in_use = cache.labelled(replace(study, mask=None, mask_sha256=""), COVID)
+    assert seen.digest == in_use.digest != drawn.digest
+
+
 def test_a_study_is_prepared_once_and_read_memory_mapped(lesions_by_density, tmp_path) -> None:
     study = labelled(tmp_path, 1, "covid")
     first = ChannelCache(device="cpu").labelled(study, COVID)

@@ -1,4 +1,7 @@
-"""Labelled studies as the classifiers see them in use, kept in a folder: each is prepared once.
+"""Labelled studies as the classifiers see them, kept in a folder: each is prepared once.
+
+Studies that are held out are seen as in use, with the lungs that the live network finds, so that what is judged and
+calibrated is what users get. Only what is learned from is seen with lungs that people have corrected.
 
 Preparing is what `ClassificationSystem.classify` does before its networks run. The channels of the three systems in
 the small configuration are the same, so that one cache serves them all; it is read memory-mapped.
@@ -29,7 +32,7 @@ from covid_bert.lesions.network import check_possible
 from covid_bert.lungs import WEIGHTS_BY_METHOD
 from covid_bert.lungs.mask import LungMask
 from covid_bert.progress import Progress
-from covid_bert.retraining.cases import LabelledStudy
+from covid_bert.retraining.cases import LabelledStudy, Part
 from covid_bert.systems.configuration import S2_CONFIGURATIONS
 from covid_bert.systems.segmented import SegmentedStudy
 from covid_bert.systems.slices import prepare_slices
@@ -146,11 +149,12 @@ class ChannelCache:
         OutputError
             If the folder cannot be written to.
         """
-        key = self._key(study.image_sha256, study.mask_sha256)
+        drawn = study.mask if study.part is Part.TRAINING else None
+        key = self._key(study.image_sha256, study.mask_sha256 if drawn is not None else "")
         kept = self._load(key, study.patient, label)
         if kept is None:
             volume = read(study.image)
-            mask = LungMask(read_mask(study.mask, volume), "given") if study.mask is not None else None
+            mask = LungMask(read_mask(drawn, volume), "given") if drawn is not None else None
             return self._made(key, study.patient, label, volume, mask, progress)
         return kept
 
