@@ -11,12 +11,6 @@ from covid_bert.errors import InputError, OutputError
 from covid_bert.progress import Progress
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut
 from covid_bert.retraining.readers import MAJORITY, NEWEST, MaskOpinion, ReaderRule, majority_class
-from covid_bert.weights.location import home
-
-
-def default_cache() -> Path:
-    """The folder for what was found in images and masks, of all folders of studies: kept by content, not by name."""
-    return home() / "cache" / "labels"
 
 
 def read_label_set(
@@ -40,7 +34,7 @@ def read_label_set(
     masks
         Whether masks are wanted: each is then checked, for which its image is read once.
     cache
-        Folder for what need not be computed again; nothing in it names a study.
+        Folder for what need not be computed again: `covid_bert.retraining.derived.label_cache`.
     classes
         Whether classes are wanted.
     progress
