@@ -6,8 +6,9 @@ from pathlib import Path
 
 from covid_bert.commands.doctor_check import NOTE, OK
 from covid_bert.commands.doctor_training import trainings
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TrainingParameters
-from covid_bert.retraining.run_folder import REQUEST_FILE, new_run, retraining_folder
+from covid_bert.retraining.run_folder import REQUEST_FILE, new_run
 from covid_bert.server.configuration import load
 from covid_bert.server.launch import only_server_of
 

@@ -16,9 +16,10 @@ from covid_bert.cli_training import MODELS
 from covid_bert.commands.retrain import retrain
 from covid_bert.errors import BusyError, CancelledError, ParameterError
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TRAINERS
 from covid_bert.retraining.records import GateDecision, Measured
-from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, list_runs, retraining_folder
+from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, list_runs
 from covid_bert.retraining.run_records import RunResult
 
 GATE = GateDecision(passed=True, reason="Not worse on anything.", rule="None.", against="v001")

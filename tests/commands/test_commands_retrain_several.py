@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from covid_bert.retraining.run_folder import list_runs, retraining_folder
+from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.run_folder import list_runs
 
 _PROCESS = """
 import os, sys

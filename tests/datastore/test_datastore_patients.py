@@ -74,7 +74,23 @@ def test_dicom_series_of_one_patient_are_one_persons(place: Path, tmp_path: Path
     assert len(set(found.values())) == 3
 
 
-@pytest.mark.parametrize("nobody", ["", "ANONYMOUS", "0000", "De-Identified", "xxx"])
+NOBODY = [
+    "",
+    "ANONYMOUS",
+    "0000",
+    "De-Identified",
+    "xxx",
+    "n/a",
+    "N. A.",
+    "Unknown",
+    "none",
+    "TEST^patient",
+    "-",
+    "ＮＯＮＥ",
+]
+
+
+@pytest.mark.parametrize("nobody", NOBODY[:-1])
 def test_an_identifier_that_many_have_is_none(place: Path, tmp_path: Path, nobody: str) -> None:
     for number in range(3):
         series(place, f"study-{number}", number, PatientID=nobody)
@@ -90,6 +106,28 @@ def test_what_a_client_says_joins_studies_too(place: Path, tmp_path: Path) -> No
     found = patients(place, tmp_path / "cache")
     assert found["study-0"] == found["study-1"]
     assert len(set(found.values())) == 3
+
+
+@pytest.mark.parametrize("nobody", [*NOBODY, 0])
+def test_a_patient_that_stands_for_nobody_joins_nobody(place: Path, tmp_path: Path, nobody: str | int) -> None:
+    for seed in range(3):
+        write_image(place / f"study-{seed}.nii.gz", seed)
+    store = StudyDatastore(str(place))
+    for seed in range(3):
+        store.update_image_info(f"study-{seed}", {"patient": nobody})
+    assert len(set(patients(place, tmp_path / "cache").values())) == 3
+
+
+def test_a_patient_that_many_studies_name_is_told(place: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("covid_bert.retraining.persons.MOST_JOINED", 2)
+    for seed in range(4):
+        write_image(place / f"study-{seed}.nii.gz", seed)
+    store = StudyDatastore(str(place))
+    for seed in range(3):
+        store.update_image_info(f"study-{seed}", {"patient": "ward 7"})
+    assert len(set(patients(place, tmp_path / "cache").values())) == 4
+    (note,) = read_label_set(place, "newest", masks=False, cache=tmp_path / "cache").notes
+    assert note.startswith("3 studies have a `patient` in their information")
 
 
 def test_what_a_client_calls_a_patient_is_kept_as_a_key_only(place: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from labelled_site import install_live, label_set, labelled, site
 
+from covid_bert.datastore.forgetting import forget
 from covid_bert.errors import NotEnoughLabelsError, WeightsError
 from covid_bert.lungs.mask import LungMask
 from covid_bert.retraining import channel_cache
 from covid_bert.retraining.cases import Part
-from covid_bert.retraining.channel_cache import KEPT_SECONDS, ChannelCache
+from covid_bert.retraining.channel_cache import ChannelCache
 from covid_bert.retraining.classifier_material import WHOLE_FROM, ClassifierMaterial, check_counts, chosen_scope, gather
+from covid_bert.retraining.derived import KEPT_SECONDS, channels_folder, mark_of
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.systems import SYSTEMS, create
 from covid_bert.training.studies import COVID, OTHER
@@ -55,6 +57,15 @@ def test_training_sees_the_channels_that_inference_sees(system, masked, lesions_
     assert (found.source, found.label) == ("patient-1", COVID)
 
 
+@pytest.mark.parametrize("part", [Part.VALIDATION, Part.TEST])
+def test_what_is_held_out_is_seen_with_the_lungs_of_the_network(part, lesions_by_density, tmp_path) -> None:
+    study = labelled(tmp_path, 1, "covid", masked=True)
+    cache = ChannelCache(device="cpu")
+    seen, drawn = (cache.labelled(replace(study, part=one), COVID) for one in (part, Part.TRAINING))
+    in_use = cache.labelled(replace(study, mask=None, mask_sha256=""), COVID)
+    assert seen.digest == in_use.digest != drawn.digest
+
+
 def test_a_study_is_prepared_once_and_read_memory_mapped(lesions_by_density, tmp_path) -> None:
     study = labelled(tmp_path, 1, "covid")
     first = ChannelCache(device="cpu").labelled(study, COVID)
@@ -64,18 +75,19 @@ def test_a_study_is_prepared_once_and_read_memory_mapped(lesions_by_density, tmp
     assert np.array_equal(first.channels, again.channels)
     assert np.array_equal(first.lesion_share, again.lesion_share)
     assert again.label == OTHER
-    folder = home() / "retraining" / "channels"
+    folder = channels_folder(study.image)
+    assert home() in folder.parents
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_damaged_or_of_other_weights_or_code_is_made_again(lesions_by_density, tmp_path, monkeypatch) -> None:
     study = labelled(tmp_path, 1, "covid")
-    cache = ChannelCache(tmp_path / "cache", device="cpu")
+    cache = ChannelCache(device="cpu")
     made = []
     prepare = channel_cache.prepare_channels
     monkeypatch.setattr(channel_cache, "prepare_channels", lambda *a, **k: made.append(1) or prepare(*a, **k))
     first = np.array(cache.labelled(study, COVID).channels)
-    (array,) = (tmp_path / "cache").glob("*.npy")
+    (array,) = channels_folder(study.image).glob("*.npy")
     content = bytearray(array.read_bytes())
     content[-1] ^= 1
     for damaged in (content, content[:100]):
@@ -93,15 +105,21 @@ def test_what_is_damaged_or_of_other_weights_or_code_is_made_again(lesions_by_de
 
 
 def test_what_nobody_asks_for_is_forgotten(lesions_by_density, tmp_path) -> None:
-    folder = tmp_path / "cache"
-    for number in (1, 2):
-        ChannelCache(folder, device="cpu").labelled(labelled(tmp_path, number, "covid"), COVID)
-    old = sorted(folder.glob("*.json"))[0]
-    long_ago = old.stat().st_mtime - KEPT_SECONDS - 60
-    os.utime(old, (long_ago, long_ago))
-    ChannelCache(folder, device="cpu")
-    assert len(list(folder.iterdir())) == 2
-    assert not old.exists()
+    first, second = (labelled(tmp_path, number, "covid") for number in (1, 2))
+    cache = ChannelCache(device="cpu")
+    for study in (first, second):
+        cache.labelled(study, COVID)
+    kept = list(channels_folder(first.image).iterdir())
+    assert len(kept) == 4
+    for path in kept:
+        long_ago = path.stat().st_mtime - KEPT_SECONDS - 60
+        os.utime(path, (long_ago, long_ago))
+    cache.labelled(first, COVID)
+    # Whatever server or training begins, of other studies too.
+    forget(tmp_path / "others")
+    left = [path.name for path in channels_folder(first.image).iterdir()]
+    assert len(left) == 2
+    assert all(name.startswith(mark_of(first.image.name)) for name in left)
 
 
 def test_one_corrupt_study_among_good_ones_is_named_and_skipped(lesions_by_density, tmp_path) -> None:

@@ -9,6 +9,7 @@ import torch
 from labelled_site import REFERENCE_SIZE, install_live, label_set, labelled, site
 
 from covid_bert.errors import CancelledError, NotEnoughLabelsError
+from covid_bert.lungs import WEIGHTS_BY_METHOD
 from covid_bert.lungs.mask import LungMask
 from covid_bert.retraining import channel_cache, classifiers, reference
 from covid_bert.retraining.cases import Part
@@ -189,8 +190,11 @@ def test_a_validation_set_without_a_class_is_said(labels, tmp_path) -> None:
         run("covid_baseline", label_set(*only), parameters("aggregator"), tmp_path / "other", RunProgress())
 
 
-def test_a_manifest_says_what_it_rests_on(labels, tmp_path) -> None:
+def test_a_manifest_says_what_it_rests_on(labels, tmp_path, monkeypatch) -> None:
     before = install_live("s2")
+    # No network finds lungs here: another one that is live stands for it.
+    lungs = install_live("baseline")["slice"]
+    monkeypatch.setitem(WEIGHTS_BY_METHOD, "auto", lungs.name)
     outcome = run("covid_s2", labels, parameters("aggregator"), tmp_path / "run", RunProgress())
     made = {name: installed(name, version).manifest for name, version in outcome.versions.items()}
     clip = made["default-clip-network"]
@@ -201,6 +205,12 @@ def test_a_manifest_says_what_it_rests_on(labels, tmp_path) -> None:
         assert manifest.demonstration
         assert "6 labelled studies of 6 patients of this site" in manifest.trained_on
         assert "default-lesions" in manifest.fitted_with
+    for name in ("default-clip-network", "default-embedding-mlp"):
+        assert made[name].fitted_with[lungs.name] == lungs.sha256
+    # Both hold for lungs that people drew, too.
+    assert lungs.name not in made["default-s2-density"].fitted_with
+    assert clip.calibration is None or lungs.name not in clip.calibration.fitted_with
+    for manifest in made.values():
         assert "study-" not in manifest.model_dump_json()
         assert "patient-" not in manifest.model_dump_json()
     publish(outcome.head, outcome.version)

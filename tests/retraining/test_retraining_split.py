@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections import Counter
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from covid_bert.errors import BusyError, CovidBertError, OutputError, ParameterError, UnreadableFileError
 from covid_bert.retraining import split as split_module
 from covid_bert.retraining.cases import Part
+from covid_bert.retraining.persons import MOST_JOINED, PRECEDENCE
 from covid_bert.retraining.split import SPLIT_NAME, FrozenSplit, Place, Shares
 
 # A study is (number of its image, what clients said of its patient, identifiers in its files).
@@ -41,27 +44,27 @@ def places(path: Path, batch: list[Study]) -> list[Place]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(studies, shares), max_size=5), st.randoms())
-def test_no_image_ever_comes_into_another_part(steps: list[tuple[list[Study], Shares]], random) -> None:
+def test_what_was_learned_from_never_judges(steps: list[tuple[list[Study], Shares]], random) -> None:
     """Studies arrive, patients are named later, shares change, and everything is asked for in any order."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / SPLIT_NAME
         used: dict[int, Part] = {}
-        withdrawn: set[int] = set()
         seen: list[Study] = []
         for batch, changed in steps:
             seen += batch
             random.shuffle(seen)
             found = places(path, seen)
-            people: dict[str, Part] = {}
+            people: dict[str, Place] = {}
             for (image, said, files), place in zip(seen, found, strict=True):
-                for name in [f"image {image}", *(f"said {one}" for one in said), *(f"files {one}" for one in files)]:
-                    if not place.withdrawn:
-                        assert people.setdefault(name, place.part) is place.part, "one person in two parts"
-                if place.withdrawn:
-                    withdrawn.add(image)
-                else:
-                    assert used.setdefault(image, place.part) is place.part, "moved"
-                    assert image not in withdrawn, "what was withdrawn came back"
+                names = [f"image {image}"]
+                names += [f"said {one}" for one in said if "patient" not in place.doubtful]
+                names += [f"files {one}" for one in files if "dicom" not in place.doubtful]
+                for name in names:
+                    one = people.setdefault(name, place)
+                    assert (one.part, one.patient) == (place.part, place.patient), "one person in two parts"
+                before = used.setdefault(image, place.part)
+                assert PRECEDENCE.index(place.part) <= PRECEDENCE.index(before), "what was learned from judges"
+                used[image] = place.part
             FrozenSplit(path).change_shares(changed)
 
 
@@ -94,18 +97,67 @@ def test_each_folder_draws_its_own_split(tmp_path: Path) -> None:
     assert FrozenSplit(tmp_path / "a" / SPLIT_NAME).identity != FrozenSplit(tmp_path / "b" / SPLIT_NAME).identity
 
 
-def test_a_person_found_in_two_parts_stays_in_the_first_and_the_rest_is_withdrawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", permutations(Part, 2))
+def test_persons_who_turn_out_to_be_one_never_judge_what_was_learned(tmp_path: Path, order) -> None:
     path = tmp_path / SPLIT_NAME
     found = places(path, [(number, (), ()) for number in range(60)])
-    one = next(number for number in range(60) if found[number].part is not found[0].part)
-    places(path, [(0, ("p",), ())])
-    joined = places(path, [(0, (), ()), (one, ("p",), ()), (100, ("p",), ())])
-    parts = {(place.part, place.withdrawn) for place in joined}
-    assert len({place.part for place in joined}) == 1
-    assert joined[2].withdrawn is False
-    assert {place.withdrawn for place in joined[:2]} == {True, False}, "one of both was used elsewhere"
-    assert places(path, [(one, (), ())])[0].withdrawn is joined[1].withdrawn, "also without its patient"
-    assert len(parts) == 2
+    one, other = (next(number for number in range(60) if found[number].part is part) for part in order)
+    joined = places(path, [(one, ("p",), ()), (other, ("p",), ()), (100, ("p",), ())])
+    expected = Part.TRAINING if Part.TRAINING in order else Part.VALIDATION
+    assert {place.part for place in joined} == {expected}
+    assert len({place.patient for place in joined}) == 1
+    assert places(path, [(one, (), ()), (other, (), ())]) == joined[:2], "also without the patient"
+    rest = [number for number in range(60) if number not in (one, other)]
+    assert places(path, [(number, (), ()) for number in rest]) == [found[number] for number in rest]
+
+
+def test_a_file_of_before_lets_nobody_judge_of_whom_something_was_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / SPLIT_NAME
+    split = FrozenSplit(path)
+    content = json.loads(path.read_text())
+    del content["doubtful"]
+    first, second, third = (split.key("image", str(number)) for number in (1, 2, 3))
+    content["persons"] = [
+        {"part": "test", "keys": [first, second], "withdrawn": [second]},
+        {"part": "test", "keys": [third], "withdrawn": []},
+    ]
+    path.write_text(json.dumps(content))
+    found = FrozenSplit(path).assign([[first], [second], [third]])
+    assert [place.part for place in found] == [Part.TRAINING, Part.TRAINING, Part.TEST]
+
+
+@pytest.mark.parametrize("kind", ["patient", "dicom"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_value_that_many_have_joins_them_no_more(tmp_path: Path, kind: str, at_once: bool) -> None:
+    path = tmp_path / SPLIT_NAME
+    of_one = ("x",)
+    batch: list[Study] = [
+        (number, of_one if kind == "patient" else (), of_one if kind == "dicom" else ()) for number in range(60)
+    ]
+    if not at_once:
+        for count in range(1, 60):
+            places(path, batch[:count])
+    found = places(path, batch)
+    assert {place.doubtful for place in found} == {(kind,)}
+    persons = Counter(place.patient for place in found)
+    assert max(persons.values()) == (1 if at_once else MOST_JOINED), "joined before it was known to be doubtful"
+    assert {place.part for place in found} == set(Part), "and each is drawn by itself"
+    assert places(path, batch[:3]) == found[:3], "also where few are asked for"
+
+
+def test_a_person_may_have_some_studies(tmp_path: Path) -> None:
+    batch: list[Study] = [(number, ("p",), ()) for number in range(MOST_JOINED)]
+    # Of one identifier, these count once for the patient.
+    batch += [(number, ("q",), (f"{number % 4}",)) for number in range(100, 100 + 4 * MOST_JOINED)]
+    found = places(tmp_path / SPLIT_NAME, batch)
+    assert not any(place.doubtful for place in found)
+    assert len({place.patient for place in found}) == 2
+
+
+def test_two_values_that_many_have_do_not_vouch_for_each_other(tmp_path: Path) -> None:
+    found = places(tmp_path / SPLIT_NAME, [(number, ("covid",), ("covid",)) for number in range(MOST_JOINED + 1)])
+    assert {place.doubtful for place in found} == {("patient", "dicom")}
+    assert len({place.patient for place in found}) == MOST_JOINED + 1
 
 
 def test_wishes_count_for_those_who_are_new_only(tmp_path: Path) -> None:
@@ -117,8 +169,8 @@ def test_wishes_count_for_those_who_are_new_only(tmp_path: Path) -> None:
     assert [place.part for place in found] == [known.part, *[other] * 19]
     assert split.assign(batch) == found
     with_two = [keys_of(split, (number, ("twice",), ())) for number in (30, 31)]
-    places_of_two = split.assign(with_two, [Part.TEST, Part.TRAINING])
-    assert [place.withdrawn for place in places_of_two].count(True) == 1
+    for wished in ([Part.TEST, Part.TRAINING], [Part.TRAINING, Part.TEST]):
+        assert {place.part for place in split.assign(with_two, wished)} == {Part.TRAINING}
 
 
 def test_nothing_in_the_file_names_anybody(tmp_path: Path) -> None:

@@ -37,7 +37,11 @@ def study(number: int, part: Part) -> LabelledStudy:
 
 
 LABELS = LabelSet(
-    (study(1, Part.TRAINING), study(2, Part.VALIDATION)), (LeftOut("study-9", "It is damaged."),), "5" * 64, "newest"
+    (study(1, Part.TRAINING), study(2, Part.VALIDATION)),
+    (LeftOut("study-9", "It is damaged."),),
+    "5" * 64,
+    "newest",
+    ("A value stands for nobody.",),
 )
 
 
@@ -169,6 +173,12 @@ def test_a_stop_after_the_first_version_comes_too_late(trainer, tmp_path) -> Non
     outcome = run(tmp_path, progress=RunProgress(stop=lambda: len(list_versions(NAME)) > count))
     assert outcome.published
     assert live(NAME).version == outcome.version
+
+
+def test_what_concerns_many_labels_is_told(trainer, tmp_path) -> None:
+    trainer(trained(0.01))
+    progress = RunProgress()
+    assert run(tmp_path, progress=progress).notes == LABELS.notes == progress.state.notes
 
 
 def test_what_was_compared_with_one_version_replaces_no_other(trainer, tmp_path) -> None:

@@ -18,9 +18,9 @@ from covid_bert.errors import NotEnoughLabelsError, OutputError
 from covid_bert.files import write_atomically
 from covid_bert.progress import Progress
 from covid_bert.retraining.cases import LabelSet, LeftOut
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.records import CurvePoint, GateDecision
-from covid_bert.retraining.run_folder import retraining_folder
 from covid_bert.retraining.run_records import RunRequest, RunResult
 from covid_bert.server.training.process import open_training
 from covid_bert.server.training.runs import Run

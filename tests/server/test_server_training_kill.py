@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fake_training import asked, await_end, await_that, chained, computed, parameters, training
 
-from covid_bert.retraining.run_folder import list_runs, retraining_folder
+from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.run_folder import list_runs
 from covid_bert.retraining.run_records import RunRequest
 from covid_bert.server.training.runs import Run
 

@@ -21,7 +21,8 @@ from fake_training import (
 )
 
 from covid_bert.errors import BusyError, NotReadyError, OutputError
-from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, list_runs, retraining_folder
+from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, list_runs
 from covid_bert.retraining.run_records import MOST_DEATHS_WITHOUT_AN_EPOCH, Standing
 from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller

@@ -23,7 +23,8 @@ from rich.console import Console
 
 from covid_bert.commands.retrain import retrain
 from covid_bert.errors import BusyError, ConflictError, ParameterError
-from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, list_runs, retraining_folder
+from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, list_runs
 from covid_bert.retraining.run_records import RunResult
 from covid_bert.server.training.runs import Run
 from covid_bert.server.training.shown import as_task

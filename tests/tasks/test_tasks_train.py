@@ -9,9 +9,10 @@ from filelock import FileLock
 
 from covid_bert.errors import NotEnoughLabelsError
 from covid_bert.retraining.cases import LabelSet, LeftOut
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
 from covid_bert.retraining.records import CurvePoint, GateDecision, Measured
-from covid_bert.retraining.run_folder import LOCK_FILE, list_runs, new_run, retraining_folder
+from covid_bert.retraining.run_folder import LOCK_FILE, list_runs, new_run
 from covid_bert.retraining.run_records import LiveRecord, RunResult
 from needed import require_module
 

@@ -109,13 +109,23 @@ class ScoreStore:
             for row in rows
         }
 
-    def prune(self, studies: Collection[str], weights: str) -> None:
-        """Forget studies that are gone, and scores of contents and weights that nobody needs any more."""
+    def prune(self, studies: Collection[str], weights: str | None = None) -> None:
+        """Forget studies that are gone, and scores of contents and weights that nobody needs any more.
+
+        Parameters
+        ----------
+        studies
+            Identifiers of those that are there.
+        weights
+            The only ones that are needed; None for all.
+        """
         with self._database.transaction() as database:
             known = [row["identifier"] for row in database.execute("SELECT identifier FROM study")]
             gone = set(known).difference(studies)
             database.executemany("DELETE FROM study WHERE identifier = ?", [(identifier,) for identifier in gone])
-            query = "DELETE FROM score WHERE weights != ? OR content NOT IN (SELECT content FROM study)"
+            query = (
+                "DELETE FROM score WHERE weights != ifnull(?, weights) OR content NOT IN (SELECT content FROM study)"
+            )
             database.execute(query, (weights,))
 
     def begin(self, method: str) -> None:

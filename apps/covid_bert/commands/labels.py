@@ -16,11 +16,11 @@ from covid_bert.datastore.index import LABELS_NAME
 from covid_bert.datastore.label_agreement import read_agreement
 from covid_bert.datastore.label_export import export_labels
 from covid_bert.datastore.label_import import checked_import
-from covid_bert.datastore.label_set import default_cache
 from covid_bert.datastore.opinions import open_split
 from covid_bert.evaluation.estimates import Estimate
 from covid_bert.progress import Progress
 from covid_bert.retraining.agreement import PairAgreement
+from covid_bert.retraining.derived import label_cache
 from covid_bert.retraining.split import Shares
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.launch import SERVER_LOCK_NAME
@@ -32,7 +32,7 @@ def agreement(studies: Path, console: Console, *, as_json: bool) -> None:
     with Bars(console=console, transient=True, disable=as_json) as bars:
         task = bars.add_task("labels", total=1.0)
         progress = Progress(lambda stage, fraction: bars.update(task, description=stage, completed=fraction))
-        found, left_out = read_agreement(studies, default_cache(), progress)
+        found, left_out = read_agreement(studies, label_cache(studies), progress)
     if as_json:
         console.print_json(json.dumps({**asdict(found), "left_out": [asdict(one) for one in left_out]}))
         return
@@ -49,7 +49,7 @@ def agreement(studies: Path, console: Console, *, as_json: bool) -> None:
 def export(studies: Path, target: Path, console: Console) -> None:
     """Write the label set of a folder into one file. See `export_labels` for the errors."""
     _refuse_root(studies)
-    exported = export_labels(studies, target, default_cache())
+    exported = export_labels(studies, target, label_cache(studies))
     console.print(
         f"{target.name}: {exported.cases} cases, {exported.versions} versions.", highlight=False, soft_wrap=True
     )
@@ -65,7 +65,7 @@ def bring_in(source: Path, studies: Path, console: Console, *, known_only: bool)
     # As what the server writes, the files are for its user only.
     before = os.umask(0o077)
     try:
-        with checked_import(source, studies, default_cache(), known_only=known_only) as prepared:
+        with checked_import(source, studies, label_cache(studies), known_only=known_only) as prepared:
             facts = {"cases": prepared.cases, "versions": prepared.versions}
             with AuditLog(default_audit_folder()).change("labels-imported", facts=facts):
                 added = prepared.merge()

@@ -12,10 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from covid_bert.errors import NotFoundError, ParameterError
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TrainingParameters
-from covid_bert.retraining.run_folder import REQUEST_FILE, RunFolder, new_run, retraining_folder
+from covid_bert.retraining.run_folder import REQUEST_FILE, RunFolder, new_run
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, RunResult
-from covid_bert.tasks.training_run import ReadLabels, Train, may_go_on, read_labels, run_here, together, train
+from covid_bert.retraining.runs_elsewhere import note_elsewhere
+from covid_bert.tasks.training_run import ReadLabels, Together, Train, may_go_on, read_labels, run_here, together, train
 
 
 def retrain(
@@ -61,7 +63,7 @@ def retrain(
     if not studies.is_dir():
         raise NotFoundError(f"There is no folder {studies.name}.", "Give the folder with the studies.")
     parameters = TrainingParameters.of_request(given)
-    with together(parameters.device) as processes, _stopping() as stop:
+    with together(parameters.device) as processes, _stopping() as stop, _tidy(studies, run, processes):
         folder = RunFolder(processes.from_first(lambda: _folder(model, studies, run, given, parameters)))
         speaker = _Speaker(console if processes.first else Console(quiet=True))
         speaker.say(f"Training {model}; if it is interrupted, go on with --run {folder.path}")
@@ -72,15 +74,18 @@ def retrain(
 
 def _folder(model: str, studies: Path, run: Path | None, given: dict[str, Any], parameters: TrainingParameters) -> Path:
     """The folder of the run, with its request in it."""
+    runs = retraining_folder(studies) / "runs"
     if run is None:
-        return new_run(retraining_folder(studies) / "runs", model, parameters, origin="command").path
+        return new_run(runs, model, parameters, origin="command").path
     if not (run / REQUEST_FILE).exists():
         if run.is_dir() and any(run.iterdir()):
             raise ParameterError("The folder given with --run holds something else.", "Give a new or empty folder.")
-        return new_run(run.parent, model, parameters, origin="command", path=run).path
+        made = new_run(run.parent, model, parameters, origin="command", path=run)
+        note_elsewhere(studies, made)
+        return made.path
     known = RunFolder(run).request()
     _check_same(known, model, given)
-    if known.origin == "server" and run.resolve().parent != (retraining_folder(studies) / "runs").resolve():
+    if known.origin == "server" and run.resolve().parent != runs.resolve():
         raise ParameterError("The run in that folder is of other studies.", "Give the folder with its studies.")
     may_go_on(RunFolder(run))
     return run
@@ -94,6 +99,21 @@ def _check_same(known: RunRequest, model: str, given: dict[str, Any]) -> None:
         raise ParameterError(
             f"The run in that folder was begun with {what}.", "Leave the options out, or leave --run out for a new run."
         )
+
+
+@contextmanager
+def _tidy(studies: Path, run: Path | None, processes: Together) -> Iterator[None]:
+    """Before and after a run, remove what nobody needs any more of others, and of studies that are gone."""
+    if not processes.first:
+        yield
+        return
+    from covid_bert.datastore.forgetting import forget
+
+    forget(studies, taken_up=run)
+    try:
+        yield
+    finally:
+        forget(studies)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from covid_bert.datastore.checks import state_of
 from covid_bert.datastore.detached import HEADER_SUFFIXES, voxel_file
 from covid_bert.errors import OutputError, UnreadableFileError
 from covid_bert.files import write_atomically
+from covid_bert.retraining.derived import marked
 from covid_bert.retraining.split import FrozenSplit
 from covid_bert.volumes.dicom_headers import files_below, is_dicom
 from covid_bert.volumes.dicom_patient import names_somebody, patients_of
@@ -67,7 +68,7 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     voxels = _voxels(image)
     states = (state_of(image), state_of(voxels) if voxels is not None else ())
     state = split.key("image", repr(states)).partition(":")[2]
-    kept = cache / _FACTS_NAME / f"{state}.json"
+    kept = cache / _FACTS_NAME / marked(image, f"{state}.json")
     with contextlib.suppress(FileNotFoundError, ValidationError):
         return ImageFacts.model_validate_json(kept.read_bytes())
     sha256, content = content_of(image)

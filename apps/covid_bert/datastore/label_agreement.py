@@ -30,20 +30,20 @@ def read_agreement(folder: Path, cache: Path, progress: Progress | None = None) 
     """
     try:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        cases, left_out = read_cases(folder, open_split(folder), cache)
+        found = read_cases(folder, open_split(folder), cache)
         checks = MaskChecks(cache)
         compared = []
-        for number, case in enumerate(cases):
+        for number, case in enumerate(found.cases):
             if progress is not None:
-                progress.update("agreement", number / len(cases))
+                progress.update("agreement", number / len(found.cases))
             classes = {one.reader: one.study_class for one in case.classes}
-            compared.append(ReadCase(case.patient, classes, _dices(case, checks, left_out)))
+            compared.append(ReadCase(case.patient, classes, _dices(case, checks, found.left_out)))
     except OSError as error:
         raise OutputError(
             f"What was found in the labels cannot be kept: {error.strerror}.",
             "Make room on the disk, or allow this user to write into the data folder.",
         ) from error
-    return measure_agreement(compared), left_out
+    return measure_agreement(compared), found.left_out
 
 
 def _dices(case: LabelledCase, checks: MaskChecks, left_out: list[LeftOut]) -> dict[tuple[str, str], float]:

@@ -106,7 +106,7 @@ def export_labels(folder: Path, target: Path, cache: Path) -> Exported:
             cases=tuple(
                 ExportedCase(
                     image_sha256=sha256,
-                    part=None if place.withdrawn else place.part,
+                    part=place.part,
                     versions=tuple(version for version, _ in case.versions.values()),
                 )
                 for (sha256, case), place in zip(gathered.items(), places, strict=True)

@@ -11,12 +11,6 @@ from covid_bert.errors import InputError, OutputError
 from covid_bert.progress import Progress
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut
 from covid_bert.retraining.readers import MAJORITY, NEWEST, MaskOpinion, ReaderRule, majority_class
-from covid_bert.weights.location import home
-
-
-def default_cache() -> Path:
-    """The folder for what was found in images and masks, of all folders of studies: kept by content, not by name."""
-    return home() / "cache" / "labels"
 
 
 def read_label_set(
@@ -40,7 +34,7 @@ def read_label_set(
     masks
         Whether masks are wanted: each is then checked, for which its image is read once.
     cache
-        Folder for what need not be computed again; nothing in it names a study.
+        Folder for what need not be computed again: `covid_bert.retraining.derived.label_cache`.
     classes
         Whether classes are wanted.
     progress
@@ -71,12 +65,12 @@ def read_label_set(
     try:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         split = open_split(folder)
-        cases, left_out = read_cases(folder, split, cache)
-        reading = _Reading(chosen, MaskChecks(cache), left_out)
+        found = read_cases(folder, split, cache)
+        reading = _Reading(chosen, MaskChecks(cache), found.left_out)
         studies = []
-        for number, case in enumerate(cases):
+        for number, case in enumerate(found.cases):
             if progress is not None:
-                progress.update("labels", number / len(cases))
+                progress.update("labels", number / len(found.cases))
             study = reading.study(case, masks=masks, classes=classes)
             if study is not None:
                 studies.append(study)
@@ -85,8 +79,8 @@ def read_label_set(
             f"What was found in the labels cannot be kept: {error.strerror}.",
             "Make room on the disk, or allow this user to write into the data folder.",
         ) from error
-    ordered = sorted(set(left_out), key=lambda one: (one.identifier, one.reason))
-    return LabelSet(tuple(studies), tuple(ordered), split.identity, rule)
+    ordered = sorted(set(found.left_out), key=lambda one: (one.identifier, one.reason))
+    return LabelSet(tuple(studies), tuple(ordered), split.identity, rule, found.notes)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from covid_bert.datastore.opinions import LabelledCase
 from covid_bert.errors import CovidBertError, InputError, NotFoundError, OutOfMemoryError
 from covid_bert.files import write_atomically
 from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG
+from covid_bert.retraining.derived import marked
 from covid_bert.retraining.readers import MaskOpinion, majority_mask
 from covid_bert.volumes import write_mask
 from covid_bert.weights.files import sha256_of
@@ -46,7 +47,7 @@ class MaskChecks:
         OSError
             If the cache cannot be written.
         """
-        good = self._cache / _GOOD_NAME / _digest(case.image_sha256, mask.sha256)
+        good = self._cache / _GOOD_NAME / marked(case.image, _digest(case.image_sha256, mask.sha256))
         if good.exists():
             return ""
         try:
@@ -87,7 +88,7 @@ class MaskChecks:
         if len({mask.sha256 for mask in masks}) == 1:
             return masks[-1].path, masks[-1].sha256
         name = _digest(case.image_sha256, *(mask.sha256 for mask in masks))
-        path = self._cache / _CONSENSUS_NAME / f"{name}.nii.gz"
+        path = self._cache / _CONSENSUS_NAME / marked(case.image, f"{name}.nii.gz")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             voted = majority_mask([self.labels(case, mask) for mask in masks])

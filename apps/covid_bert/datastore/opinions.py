@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from covid_bert.datastore.versions import UNKNOWN_AUTHOR, Version, Versions
 from covid_bert.datastore.view import LiveView, View
 from covid_bert.errors import NotFoundError
 from covid_bert.retraining.cases import LeftOut, Part
+from covid_bert.retraining.persons import MOST_JOINED, Place
 from covid_bert.retraining.readers import ClassOpinion, MaskOpinion
 from covid_bert.retraining.split import SPLIT_NAME, FrozenSplit
 from covid_bert.weights.files import remembered_sha256
@@ -50,6 +52,25 @@ class LabelledCase:
 
 
 @dataclass(frozen=True)
+class Cases:
+    """What `read_cases` finds.
+
+    Parameters
+    ----------
+    cases
+        By identifier, sorted.
+    left_out
+        Labels that cannot be used, and studies.
+    notes
+        Sentences for people on what concerns many studies.
+    """
+
+    cases: list[LabelledCase]
+    left_out: list[LeftOut]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Saved:
     """A label's file with who saved it, and when: the time, and the version where times are equal."""
 
@@ -72,8 +93,8 @@ def open_split(folder: Path) -> FrozenSplit:
     return FrozenSplit(folder / LABELS_NAME / SPLIT_NAME)
 
 
-def read_cases(folder: Path, split: FrozenSplit, cache: Path) -> tuple[list[LabelledCase], list[LeftOut]]:
-    """Return the labelled cases of a folder by identifier, and the studies and labels that cannot be used.
+def read_cases(folder: Path, split: FrozenSplit, cache: Path) -> Cases:
+    """Return the labelled cases of a folder, and the studies and labels that cannot be used.
 
     Labels that were taken away, and those that models made, are not there. Studies with equal images are one case.
 
@@ -118,10 +139,8 @@ def read_cases(folder: Path, split: FrozenSplit, cache: Path) -> tuple[list[Labe
         for first, twins in zip(firsts, found.values(), strict=True)
     ]
     cases = []
-    for first, twins, place in zip(firsts, found.values(), split.assign(keys), strict=True):
-        if place.withdrawn:
-            left_out.append(LeftOut(first, "Its patient turned out to be one of another part of the split."))
-            continue
+    places = split.assign(keys)
+    for first, twins, place in zip(firsts, found.values(), places, strict=True):
         masks, classes = (_of_each_reader(labels[twin][tag] for twin in twins) for tag in _READ_TAGS)
         cases.append(
             LabelledCase(
@@ -130,7 +149,18 @@ def read_cases(folder: Path, split: FrozenSplit, cache: Path) -> tuple[list[Labe
                 tuple(_opinions(first, classes, left_out)),
             )
         )  # fmt: skip
-    return sorted(cases, key=lambda case: case.identifier), left_out
+    return Cases(sorted(cases, key=lambda case: case.identifier), left_out, _doubts(places))
+
+
+def _doubts(places: Sequence[Place]) -> tuple[str, ...]:
+    """Say which keys were passed over because too many studies have them."""
+    counts = Counter[str](kind for place in places for kind in place.doubtful)
+    return tuple(
+        f"{counts[kind]} studies have {what} that more than {MOST_JOINED} different ones share. It was taken for one "
+        "that stands for nobody, and does not say which studies are of one patient: name their patients."
+        for kind, what in (("patient", "a `patient` in their information"), ("dicom", "a DICOM PatientID"))
+        if counts[kind]
+    )
 
 
 def is_of_model(version: Version) -> bool:

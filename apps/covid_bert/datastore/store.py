@@ -8,6 +8,7 @@ from typing import Any
 
 from covid_bert.datastore.archive import write_archive
 from covid_bert.datastore.checks import MaskCheck
+from covid_bert.datastore.forgetting import forget
 from covid_bert.datastore.image_facts import hidden_patient
 from covid_bert.datastore.index import Entry
 from covid_bert.datastore.information import IMAGE_BYTES, LABEL_BYTES, checked
@@ -105,7 +106,7 @@ class StudyDatastore(OfferedStudies):
         return self._writing.add_image(wanted, file, suffix, known, chosen=bool(image_id))
 
     def remove_image(self, image_id: str) -> None:
-        """Remove an image with all its labels and their versions.
+        """Remove an image with all its labels and their versions, and all that was derived from it.
 
         Raises
         ------
@@ -113,6 +114,7 @@ class StudyDatastore(OfferedStudies):
             If there is none with that id.
         """
         self._writing.remove_image(self._known(image_id))
+        forget(self._folder)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any] | None) -> str:
         """Keep a mask as the newest version of a label. See `Writing.save_mask` for the errors.

@@ -81,12 +81,15 @@ class LabelSet:
         Identity of the frozen split: SHA-256 of its salt and shares.
     rule
         For several readers: ``newest``, ``majority`` or ``expert:NAME``.
+    notes
+        Sentences for people on what concerns many studies.
     """
 
     studies: tuple[LabelledStudy, ...]
     left_out: tuple[LeftOut, ...]
     split: str
     rule: str
+    notes: tuple[str, ...] = ()
 
     def of(self, part: Part) -> tuple[LabelledStudy, ...]:
         """The studies of one part."""

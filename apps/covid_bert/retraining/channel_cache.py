@@ -1,4 +1,7 @@
-"""Labelled studies as the classifiers see them in use, kept in a folder: each is prepared once.
+"""Labelled studies as the classifiers see them, kept in a folder: each is prepared once.
+
+Studies that are held out are seen as in use, with the lungs that the live network finds, so that what is judged and
+calibrated is what users get. Only what is learned from is seen with lungs that people have corrected.
 
 Preparing is what `ClassificationSystem.classify` does before its networks run. The channels of the three systems in
 the small configuration are the same, so that one cache serves them all; it is read memory-mapped.
@@ -9,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +31,8 @@ from covid_bert.lesions.network import check_possible
 from covid_bert.lungs import WEIGHTS_BY_METHOD
 from covid_bert.lungs.mask import LungMask
 from covid_bert.progress import Progress
-from covid_bert.retraining.cases import LabelledStudy
+from covid_bert.retraining.cases import LabelledStudy, Part
+from covid_bert.retraining.derived import channels_folder, marked
 from covid_bert.systems.configuration import S2_CONFIGURATIONS
 from covid_bert.systems.segmented import SegmentedStudy
 from covid_bert.systems.slices import prepare_slices
@@ -37,13 +40,10 @@ from covid_bert.training.code_digest import digest_of_code
 from covid_bert.volumes import read, read_mask
 from covid_bert.volumes.volume import Volume
 from covid_bert.weights.files import sha256_of
-from covid_bert.weights.location import home
 from covid_bert.weights.serving import serviceable
 
 CONFIGURATION = S2_CONFIGURATIONS["small"]
 LUNGS_METHOD = "auto"
-# What no training asked for in this time is removed: derived images of patients do not stay for ever.
-KEPT_SECONDS = 90 * 24 * 3600.0
 _READ_BY = (volumes, segmentation, lungs, lesions, clips, systems)
 
 
@@ -117,23 +117,16 @@ def prepare_channels(
 
 
 class ChannelCache:
-    """The folder of prepared studies.
+    """Prepared studies, each kept in the folder of those with which it lies (`channels_folder`).
 
     Parameters
     ----------
-    folder
-        ``channels`` in the program's data when None; made with mode 0700, because it holds images of patients.
     device
         For the networks that prepare.
     """
 
-    def __init__(self, folder: Path | None = None, *, device: str = "auto") -> None:
-        self.folder = folder or home() / "retraining" / "channels"
+    def __init__(self, *, device: str = "auto") -> None:
         self.device = device
-        with _explained():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            remove_abandoned(self.folder, seconds=3600.0)
-        self._forget()
 
     def labelled(self, study: LabelledStudy, label: int, progress: Progress | None = None) -> SeenChannels:
         """One labelled study, from the folder or prepared now.
@@ -147,32 +140,39 @@ class ChannelCache:
         OutputError
             If the folder cannot be written to.
         """
-        key = self._key(study.image_sha256, study.mask_sha256)
-        kept = self._load(key, study.patient, label)
+        drawn = study.mask if study.part is Part.TRAINING else None
+        key = self._key(study.image_sha256, study.mask_sha256 if drawn is not None else "")
+        array = channels_folder(study.image) / marked(study.image, f"{key}.npy")
+        kept = self._load(array, study.patient, label)
         if kept is None:
             volume = read(study.image)
-            mask = LungMask(read_mask(study.mask, volume), "given") if study.mask is not None else None
-            return self._made(key, study.patient, label, volume, mask, progress)
+            mask = LungMask(read_mask(drawn, volume), "given") if drawn is not None else None
+            return self._made(array, study.patient, label, volume, mask, progress)
         return kept
 
     def _made(
-        self, key: str, source: str, label: int, volume: Volume, mask: LungMask | None, progress: Progress | None
+        self, array: Path, source: str, label: int, volume: Volume, mask: LungMask | None, progress: Progress | None
     ) -> SeenChannels:
         channels, share = prepare_channels(volume, mask, device=self.device, progress=progress)
-        array, facts = self._paths(key)
         with _explained():
+            # They hold images of patients.
+            for folder in (array.parent.parent, array.parent):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            remove_abandoned(array.parent, seconds=3600.0)
             with replacing(array) as temporary, temporary.open("wb") as file:
                 np.save(file, channels, allow_pickle=False)
             # Written last: without it the array counts as not there.
-            write_atomically(facts, json.dumps({"sha256": sha256_of(array), "lesion_share": share.tolist()}))
-        made = self._load(key, source, label)
+            write_atomically(
+                array.with_suffix(".json"), json.dumps({"sha256": sha256_of(array), "lesion_share": share.tolist()})
+            )
+        made = self._load(array, source, label)
         if made is None:
             raise OutputError("A prepared study cannot be read back.", "Check the disk that COVID_BERT_HOME lies on.")
         return made
 
-    def _load(self, key: str, source: str, label: int) -> SeenChannels | None:
+    def _load(self, array: Path, source: str, label: int) -> SeenChannels | None:
         """A kept study; None if it is not there or damaged."""
-        array, facts = self._paths(key)
+        facts = array.with_suffix(".json")
         try:
             found = json.loads(facts.read_text(encoding="utf-8"))
             if sha256_of(array) != found["sha256"]:
@@ -180,30 +180,17 @@ class ChannelCache:
             # Copy on write: torch takes writable arrays only, and nothing is ever written.
             channels = np.load(array, mmap_mode="c", allow_pickle=False)
             share = np.asarray(found["lesion_share"], np.float32)
+            # Asked for: see `covid_bert.datastore.forgetting`.
+            os.utime(array)
             os.utime(facts)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return SeenChannels(source, label, channels, share, found["sha256"])
 
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        return self.folder / f"{key}.npy", self.folder / f"{key}.json"
-
     def _key(self, image: str, mask: str) -> str:
         made_by = "" if mask else _identity(WEIGHTS_BY_METHOD[LUNGS_METHOD])
         facts = (image, mask, made_by, _identity(LESION_WEIGHTS), code_digest())
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
-
-    def _forget(self) -> None:
-        """Remove what was not asked for in a long time."""
-        oldest = time.time() - KEPT_SECONDS
-        for array in self.folder.glob("*.npy"):
-            facts = array.with_suffix(".json")
-            try:
-                if (facts if facts.exists() else array).stat().st_mtime < oldest:
-                    facts.unlink(missing_ok=True)
-                    array.unlink(missing_ok=True)
-            except OSError:
-                continue  # It is kept until the next training.
 
 
 @cache

@@ -43,6 +43,9 @@ class Result:
         None where there is none.
     lesions
         Weights of the lesion network: name and SHA-256.
+    lungs
+        Those of the lung network that found the lungs of the studies without a corrected mask; None where no network
+        did. The weights name them, calibration and density do not: these hold for lungs that people drew too.
     """
 
     system: str
@@ -53,6 +56,7 @@ class Result:
     validation: Sequence[Embedded]
     calibration: OutOfFold | None
     lesions: tuple[str, str]
+    lungs: tuple[str, str] | None
 
     def weights(self) -> tuple[TrainedWeights, ...]:
         """All that is new, in the order in which they depend on each other."""
@@ -84,7 +88,7 @@ class Result:
         judged = judgement(found, self.system, self._data(), fitted_with) if found is not None else None
         provenance = self._provenance(began.manifest).model_copy(
             update={
-                "fitted_with": fitted_with,
+                "fitted_with": fitted_with | (dict([self.lungs]) if self.lungs is not None else {}),
                 "calibration": judged.calibration if judged else None,
                 "operating_point": judged.operating_point if judged else None,
                 "metrics": judged.metrics if judged else (),

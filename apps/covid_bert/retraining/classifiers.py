@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
+from covid_bert.lungs import WEIGHTS_BY_METHOD
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelSet
-from covid_bert.retraining.channel_cache import ChannelCache, SeenChannels
+from covid_bert.retraining.channel_cache import LUNGS_METHOD, ChannelCache, SeenChannels
 from covid_bert.retraining.classifier_embedding import EmbeddingFolder
 from covid_bert.retraining.classifier_judging import Judged, calibration_of, compare
 from covid_bert.retraining.classifier_learners import AggregatorLearner, ImageLearner
@@ -144,8 +145,9 @@ class _Run:
             self._note(why)
         self.progress.update("judging", 1.0)
         result = Result(
-            self.system, self.began, networks, self.whole, training, validation, calibration, self._lesions()
-        )
+            self.system, self.began, networks, self.whole, training, validation, calibration, self._lesions(),
+            _identity(WEIGHTS_BY_METHOD[LUNGS_METHOD]),
+        )  # fmt: skip
         head = self.began[self._head]
         return Trained(
             weights=result.weights(),
@@ -234,9 +236,9 @@ class _Run:
         return self.model.configuration.head
 
     def _lesions(self) -> tuple[str, str]:
-        weights = serviceable(LESION_WEIGHTS).weights
-        assert weights is not None  # Nothing could have been prepared without.
-        return weights.name, weights.sha256
+        found = _identity(LESION_WEIGHTS)
+        assert found is not None  # Nothing could have been prepared without.
+        return found
 
     def _curve(self) -> tuple[CurvePoint, ...]:
         """Of all fits, one after the other."""
@@ -257,6 +259,12 @@ class _Run:
                 f"{name}_stopped_early": fitted.stopped_early,
             }
         return facts
+
+
+def _identity(name: str) -> tuple[str, str] | None:
+    """Name and SHA-256 of what is live."""
+    weights = serviceable(name).weights
+    return None if weights is None else (weights.name, weights.sha256)
 
 
 def _same(one: Mapping[str, InstalledWeights], other: Mapping[str, InstalledWeights]) -> bool:

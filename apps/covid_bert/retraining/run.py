@@ -126,6 +126,8 @@ def run(
         identity = identity or distributed.from_first(lambda: _identity(folder))
         for left in labels.left_out:
             progress.leave_out(left.identifier, left.reason)
+        for note in labels.notes:
+            progress.note(note)
         if known.system is None:
             from covid_bert.retraining.lungs import train_lungs
 
@@ -181,7 +183,7 @@ def _install(
             gate = _recorded(made).gate
         done[item.name] = made or add_version(item.name, item.state, _with_read(item, done), files)
     head = done[trained.head]
-    notes, published = trained.notes, False
+    notes, published = (*labels.notes, *trained.notes), False
     if any(line.version == head.version for line in history(head.name)):
         # By this run, before it was killed; whoever has gone back since is not overruled.
         published = live_version(head.name) == head.version

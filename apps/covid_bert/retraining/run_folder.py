@@ -7,7 +7,6 @@ replaced whole, so that a kill at any moment leaves the last one.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -27,7 +26,6 @@ from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.records import CURVE_FILE, CurvePoint
 from covid_bert.retraining.run_records import ENDED, LiveRecord, Origin, RunRequest, Standing
 from covid_bert.retraining.run_recovery import recovered
-from covid_bert.weights.location import home
 
 REQUEST_FILE, STATE_FILE, LIVE_FILE, LOG_FILE = "request.json", "state.json", "live.json", "log.jsonl"
 # Held by the one process that trains on the studies, whoever started it.
@@ -36,25 +34,13 @@ _TAIL_BYTES = 16_384
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
-def retraining_folder(studies: Path) -> Path:
-    """Return the folder for all that retraining keeps of one folder of studies.
-
-    Parameters
-    ----------
-    studies
-        Folder with the studies.
-    """
-    name = hashlib.sha256(str(studies.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return home() / "retraining" / name
-
-
 def trains(own: Path) -> bool:
     """Whether a process trains on a folder of studies now.
 
     Parameters
     ----------
     own
-        What `retraining_folder` returns for it.
+        What `covid_bert.retraining.derived.retraining_folder` returns for it.
     """
     path = own / LOCK_FILE
     if not path.exists():

@@ -36,6 +36,7 @@ from covid_bert.server import (
 )
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.configuration import ServerConfiguration
+from covid_bert.server.forgetting import Forgetting
 from covid_bert.server.jobs import routes as jobs
 from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
 from covid_bert.server.jobs.inference import open_app
@@ -121,7 +122,8 @@ def create_routes(
     audit = AuditLog(default_audit_folder())
     save = functools.partial(inference.save_label, store, audit)
     batches = batch.Batches(runner, save)
-    trainings = open_trainings(configuration.studies, audit, metrics, train_with)
+    forgetting = Forgetting(configuration.studies)
+    trainings = open_trainings(configuration.studies, audit, metrics, train_with, on_end=forgetting.soon)
     reservations = Reservations(
         folder_of_studies("retraining", configuration.studies), hours=configuration.reservation_hours
     )
@@ -138,12 +140,15 @@ def create_routes(
         # Not on_init_complete: its timer for sessions would write lines of its own, and `kept` has one.
         kept.start()
         expire_elsewhere(folder, lifetime=configuration.result_hours * 3600)
+        forgetting.start()
         runner.start()
         trainings.start()
         scoring.take_up()
         yield
         # On a thread: who still waits for a job is being told meanwhile.
-        await run_in_threadpool(_close, batches, trainings, runner, kept, masks, store, scoring, reservations)
+        await run_in_threadpool(
+            _close, batches, trainings, runner, kept, masks, store, scoring, reservations, forgetting
+        )
 
     # The pages of documentation would load their scripts from the internet.
     app = FastAPI(
@@ -166,7 +171,7 @@ def create_routes(
     inference.install(app, runner, opened, hold_session, save)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
-    datastore_routes.install(app, opened)
+    datastore_routes.install(app, opened, on_remove=runner.remove_gone)
     jobs.install(app, runner, hold_session, TrainingJobs(trainings))
     training.install(app, trainings)
     weights_routes.install(app)
@@ -183,12 +188,14 @@ def _close(
     store: Datastore,
     scoring: Scoring,
     reservations: Reservations,
+    forgetting: Forgetting,
 ) -> None:
     # One after the other, the last one here first, also if one fails.
     with ExitStack() as closing:
         if isinstance(store, StudyDatastore):
             closing.callback(store.close)
         closing.callback(masks.close)
+        closing.callback(forgetting.close)
         closing.callback(kept.close)
         closing.callback(runner.close)
         closing.callback(trainings.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +52,7 @@ class StudyLabelReply(BaseModel):
     version: Version
 
 
-def install(app: FastAPI, opened: CovidBertApp) -> None:
+def install(app: FastAPI, opened: CovidBertApp, on_remove: Callable[[], None] = lambda: None) -> None:
     """Add the routes to an application, which turns `CovidBertError` into replies.
 
     Nothing is added where the studies come from elsewhere than a folder.
@@ -62,6 +63,8 @@ def install(app: FastAPI, opened: CovidBertApp) -> None:
         The application.
     opened
         MONAI Label's app, for its datastore.
+    on_remove
+        Called when a study was removed.
     """
     store = opened.datastore()
     if isinstance(store, StudyDatastore):
@@ -69,7 +72,7 @@ def install(app: FastAPI, opened: CovidBertApp) -> None:
         _add_reading(app, store)
         _add_versions(app, store)
         _add_writing(app, store, opened)
-        _add_removing(app, store)
+        _add_removing(app, store, on_remove)
 
 
 def _add_reading(app: FastAPI, store: StudyDatastore) -> None:
@@ -182,11 +185,12 @@ def _add_writing(app: FastAPI, store: StudyDatastore, opened: CovidBertApp) -> N
         store.update_label_info(label, tag, {**_object(params), "user": _caller(request)})
 
 
-def _add_removing(app: FastAPI, store: StudyDatastore) -> None:
+def _add_removing(app: FastAPI, store: StudyDatastore, on_remove: Callable[[], None]) -> None:
     @app.delete("/datastore/", tags=["Datastore"], include_in_schema=False, response_model=None)
     @app.delete("/datastore/image", tags=["Datastore"], summary="Remove a study", response_model=None)
     def remove_image(id: Identifier) -> dict[str, Any]:
         store.remove_image(id)
+        on_remove()
         return {}
 
     @app.delete("/datastore/label", tags=["Datastore"], summary="Take a label away", response_model=None)

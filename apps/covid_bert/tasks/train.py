@@ -16,10 +16,12 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
+from covid_bert.datastore.forgetting import forget
 from covid_bert.errors import CovidBertError, WeightsError
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.models import MODELS
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
-from covid_bert.retraining.run_folder import list_runs, new_run, retraining_folder
+from covid_bert.retraining.run_folder import list_runs, new_run
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, Standing
 from covid_bert.tasks.parameters import FOREIGN_KEYS
 from covid_bert.tasks.stamps import stamp
@@ -85,6 +87,7 @@ class LabelTraining(TrainTask):
             given = {name: value for name, value in request.items() if name not in _SERVER_KEYS}
             parameters = TrainingParameters.of_request({name: value for name, value in given.items() if value != ""})
             runs = retraining_folder(self._studies) / "runs"
+            forget(self._studies)
             folder = new_run(runs, self._model, parameters, origin="monailabel")
             result = run_here(folder, self._studies, read=self._read, fit=self._fit, said=logger.info)
             return json.loads(result.model_dump_json())

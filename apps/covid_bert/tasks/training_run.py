@@ -23,7 +23,8 @@ from covid_bert.errors import (
 )
 from covid_bert.files import write_private
 from covid_bert.progress import Progress
-from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, retraining_folder
+from covid_bert.retraining.derived import LABELS_FILE, label_cache, retraining_folder
+from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder
 from covid_bert.retraining.run_records import RunRequest, RunResult
 from covid_bert.tasks.training_record import Recorder, Said, Told
 
@@ -37,8 +38,6 @@ ReadLabels = Callable[[RunRequest, Path, Path, Progress], "LabelSet"]
 Train = Callable[[RunRequest, "LabelSet", Path, "RunProgress"], RunResult]
 Stop = Callable[[], bool]
 
-# In the working folder of a run.
-LABELS_FILE = "labels.json"
 _LOCK_SECONDS = 0.5
 
 
@@ -140,7 +139,7 @@ def _go_on(
 ) -> RunResult:
     from covid_bert.retraining.progress import RunProgress
 
-    request, cache = folder.request(), retraining_folder(studies) / "cache"
+    request, cache = folder.request(), label_cache(studies)
     progress = RunProgress(stop=stop)
     if processes.first:
         recorder = Recorder(folder, told, said)

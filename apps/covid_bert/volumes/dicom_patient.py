@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pydicom
@@ -12,8 +13,38 @@ from covid_bert.volumes.archive import unpacked
 from covid_bert.volumes.dicom_headers import files_below, is_dicom
 
 _TAGS = ["PatientID", "IssuerOfPatientID"]
-# What programs that remove names put in place of an identifier: it is that of many persons.
-_NOBODY = frozenset({"anon", "anonymous", "anonymized", "anonymised", "deidentified", "none", "unknown", "na"})
+# What programs that remove names, and people who fill in forms, put in place of an identifier: it is that of many
+# persons. Without punctuation, spaces and case.
+PLACEHOLDERS = frozenset(
+    {
+        *(
+            "anon",
+            "anonym",
+            "anonyme",
+            "anonymous",
+            "anonymized",
+            "anonymised",
+            "anonymizedpatient",
+            "anonymouspatient",
+        ),
+        *("deid", "deidentified", "pseudonym", "pseudonymized", "pseudonymised", "redacted", "removed", "deleted"),
+        *("hidden", "masked", "confidential", "private", "blank", "empty", "missing", "default", "dummy", "example"),
+        *("none", "null", "nil", "nan", "na", "notapplicable", "notavailable", "notgiven", "notknown", "notprovided"),
+        *(
+            "unknown",
+            "unk",
+            "unbekannt",
+            "unnamed",
+            "undefined",
+            "unspecified",
+            "inconnu",
+            "desconocido",
+            "sconosciuto",
+        ),
+        *("test", "testpatient", "patienttest", "testing", "sample", "demo", "phantom", "noname", "nobody", "noid"),
+        *("patient", "patientid", "patientname", "pat", "subject", "person", "name", "id", "study", "case"),
+    }
+)
 
 
 def patients_of(path: Path) -> frozenset[str]:
@@ -43,9 +74,10 @@ def patients_of(path: Path) -> frozenset[str]:
 
 
 def names_somebody(identifier: str) -> bool:
-    """Return whether an identifier can be that of one person."""
-    plain = "".join(character for character in identifier.casefold() if character.isalnum())
-    return bool(plain.strip("0")) and bool(plain.strip("x")) and plain not in _NOBODY
+    """Return whether an identifier can be that of one person: not one of `PLACEHOLDERS`, nor nothing but 0 or X."""
+    normal = unicodedata.normalize("NFKC", identifier).casefold()
+    plain = "".join(character for character in normal if character.isalnum())
+    return bool(plain.strip("0")) and bool(plain.strip("x")) and plain not in PLACEHOLDERS
 
 
 def _patient_of(file: Path) -> str:

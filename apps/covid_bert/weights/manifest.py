@@ -58,7 +58,8 @@ class Provenance(_Record):
         True for weights that only show how the program works (trained on generated data): never for real studies.
     fitted_with
         SHA-256 of the networks whose outputs these weights read, by the name of their weights: with others they are
-        void. Empty for a network on images.
+        void. For a network on images those of the lesion network, and of the lung network where that found the lungs
+        of what was learned from: another version of it does not make anything void.
     source_file
         The imported file; None for weights that were trained here.
     input, calibration, operating_point, metrics

@@ -194,7 +194,7 @@ class JobStore:
             return [float(row[0]) for row in database.execute(f"{query} ORDER BY number DESC LIMIT 10", (model,))]
 
     def expire(self, now: float, *, lifetime: float) -> None:
-        """Remove all of a study from jobs that ended longer ago, and results whose session or upload is gone.
+        """Remove all of a study from jobs that ended longer ago, and results whose session, upload or study is gone.
 
         Parameters
         ----------
@@ -204,10 +204,8 @@ class JobStore:
             Seconds for which a result can be fetched.
         """
         with self._transaction() as database:
-            borrowed = database.execute(
-                "SELECT number, request FROM computation WHERE state = 'done' AND borrowed"
-            ).fetchall()
-            gone = [(row["number"],) for row in borrowed if not Path(json.loads(row["request"])["image"]).exists()]
+            done = database.execute("SELECT number, request FROM computation WHERE state = 'done'").fetchall()
+            gone = [(row["number"],) for row in done if _is_gone(json.loads(row["request"])["image"])]
             database.executemany("UPDATE job SET state = 'expired' WHERE state IS NULL AND computation = ?", gone)
             database.execute(
                 "UPDATE job SET state = 'expired' WHERE state IS NULL AND EXISTS (SELECT 1 FROM computation WHERE"
@@ -264,6 +262,11 @@ class JobStore:
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._database, self._lock, TITLE)
+
+
+def _is_gone(image: str) -> bool:
+    """Whether the study of a request was removed; one that another server keeps has an id, and no path."""
+    return Path(image).is_absolute() and not Path(image).exists()
 
 
 def _insert(database: sqlite3.Connection, prepared: Prepared) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from covid_bert.errors import CovidBertError
-from covid_bert.retraining.run_folder import retraining_folder
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.server.audit import AuditLog
 from covid_bert.server.jobs.worker import MakeCompute
 from covid_bert.server.metrics import Metrics
@@ -19,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_trainings(
-    studies: Path, audit: AuditLog, metrics: Metrics, make_compute: MakeCompute | None = None
+    studies: Path,
+    audit: AuditLog,
+    metrics: Metrics,
+    make_compute: MakeCompute | None = None,
+    *,
+    on_end: Callable[[], None] = lambda: None,
 ) -> Trainings:
     """Return the trainings on a folder of studies; the caller starts and closes them.
 
@@ -33,17 +39,20 @@ def open_trainings(
         The server's numbers.
     make_compute
         What computes a run; None for `open_training`.
+    on_end
+        Called when a training has ended.
     """
     trainings = Trainings(
         retraining_folder(studies) / "runs",
         make_compute or functools.partial(open_training, str(studies)),
-        on_end=functools.partial(_ended, audit, metrics),
+        on_end=functools.partial(_ended, audit, metrics, on_end),
     )
     metrics.follow_trainings(trainings.count)
     return trainings
 
 
-def _ended(audit: AuditLog, metrics: Metrics, run: Run) -> None:
+def _ended(audit: AuditLog, metrics: Metrics, on_end: Callable[[], None], run: Run) -> None:
+    on_end()
     status, result = run.standing.status, run.standing.result
     facts = {"training": run.request.id, "model": run.request.model}
     outcome = status if result is None else "published" if result.published else "candidate"

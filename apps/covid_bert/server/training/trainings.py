@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from covid_bert.datastore.forgetting import REMEMBERED_RUNS
 from covid_bert.errors import CancelledError, ConflictError, InternalError, OutputError, WorkerDiedError
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import forget_old_runs, list_runs, new_run
@@ -22,7 +23,6 @@ from covid_bert.server.training.runs import MOST_WAITING, Run, busy, hopeless
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED = 20
 _POLL_SECONDS, _RETRY_SECONDS = 0.1, 1.0
 
 
@@ -58,7 +58,7 @@ class Trainings:
         self._news, self._closing = threading.Event(), threading.Event()
         self._worker: Worker | None = None
         self._thread = threading.Thread(target=self._work, name="trainings", daemon=True)
-        forget_old_runs(folder, keep=_REMEMBERED)
+        forget_old_runs(folder, keep=REMEMBERED_RUNS)
         self._runs = [
             Run(run, request, run.state()) for run, request in list_runs(folder) if request.origin == "server"
         ]
@@ -255,7 +255,7 @@ class Trainings:
         # What a full disk ended can be taken up again from its checkpoint, on the command line.
         if (run.standing.error or {}).get("code") != OutputError.code:
             run.folder.remove_work()
-        forget_old_runs(self._folder, keep=_REMEMBERED)
+        forget_old_runs(self._folder, keep=REMEMBERED_RUNS)
         with self._lock:
             self._runs = [known for known in self._runs if not known.ended or known.folder.path.exists()]
         try:
