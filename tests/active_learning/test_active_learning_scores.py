@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.active_learning.scores import StudyScores, check_weights, content_digest, signature, weights_digest
 from covid_bert.active_learning.scoring import score_into
 from covid_bert.errors import CancelledError, UnreadableFileError, WeightsError
+from covid_bert.lungs.unet import WEIGHTS_NAME as LUNG_WEIGHTS
 from covid_bert.phantom import write
 from covid_bert.progress import Progress
-from covid_bert.systems import create
+from covid_bert.systems import SYSTEMS, create
 from covid_bert.volumes import read
-from covid_bert.weights.store import live
+from covid_bert.weights.installing import add_version
+from covid_bert.weights.manifest import Provenance
+from covid_bert.weights.store import installed, publish
 from covid_bert.weights.version_folder import InstalledWeights
 
 SCORES = StudyScores(0.5, 0.25, None, np.array([1.0, -2.0], np.float32))
@@ -102,6 +106,23 @@ def test_content_follows_names_and_bytes_inside_a_study_but_not_its_own_name(tmp
     assert signature(tmp_path / "gone") == ""
 
 
+def write_detached(folder: Path, name: str, voxels: bytes) -> Path:
+    lines = ("ObjectType = Image", "NDims = 3", "DimSize = 8 8 8", "ElementType = MET_SHORT")
+    (folder / f"{name}.mhd").write_text("\n".join([*lines, f"ElementDataFile = {name}.raw", ""]))
+    (folder / f"{name}.raw").write_bytes(voxels)
+    return folder / f"{name}.mhd"
+
+
+def test_voxels_behind_a_header_belong_to_the_study(tmp_path: Path) -> None:
+    one, two = (write_detached(tmp_path, name, bytes(1024)) for name in ("one", "two"))
+    assert content_digest(one) == content_digest(two)
+    before = signature(one)
+    (tmp_path / "one.raw").write_bytes(bytes(1023) + b"x")
+    os.utime(tmp_path / "one.raw", ns=(1, 1))
+    assert signature(one) != before
+    assert content_digest(one) != content_digest(two)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, phantom) -> Path:
     return write(phantom, tmp_path_factory.mktemp("study") / "chest.nii.gz")
@@ -162,12 +183,40 @@ def test_untrained_networks_give_no_scores(study: Path, small_networks) -> None:
 
 
 def test_the_digest_names_every_network_behind_the_scores(monkeypatch) -> None:
+    serving = scores_module.weights_that_serve()
+    assert tuple(serving) == scores_module.weights_names()
     digests = {weights_digest()}
-    for changed in scores_module.weights_names():
-
-        def other(name: str, changed: str = changed) -> InstalledWeights | None:
-            return None if name == changed else live(name)
-
-        monkeypatch.setattr(scores_module, "live", other)
+    for changed in serving:
+        monkeypatch.setattr(scores_module, "weights_that_serve", lambda changed=changed: {**serving, changed: None})
         digests.add(weights_digest())
-    assert len(digests) == 1 + len(scores_module.weights_names())
+    assert len(digests) == 1 + len(serving)
+
+
+def publish_copy(name: str) -> InstalledWeights:
+    """Make live a version of `name` whose file is another, and whose network is the shipped one."""
+    from safetensors.torch import load_file
+
+    shipped = scores_module.weights_that_serve()[name]
+    facts = {field: getattr(shipped.manifest, field) for field in Provenance.model_fields}
+    state = {key: value + 0.5 if key.endswith("bias") else value for key, value in load_file(shipped.path).items()}
+    version = add_version(name, state, Provenance(**facts)).version
+    publish(name, version)
+    return installed(name, version)
+
+
+def test_scores_belong_to_what_serves_in_the_place_of_damaged_weights(study: Path, store: ScoreStore) -> None:
+    shipped = weights_digest()
+    new = publish_copy(LUNG_WEIGHTS)
+    assert weights_digest() != shipped
+    new.path.write_bytes(b"damaged" + new.path.read_bytes()[7:])
+    check_weights()
+    assert weights_digest() == shipped
+    assert score_into(store, "chest", study, Progress())
+    assert set(store.scores(shipped)) == {"chest"}
+
+
+def test_scores_belong_to_the_networks_that_were_fitted_together() -> None:
+    shipped = weights_digest()
+    clip = SYSTEMS["s1"].configurations["small"].parts["clip"].weights
+    publish_copy(clip)
+    assert weights_digest() == shipped, "the study network keeps the clip network that it was fitted with"

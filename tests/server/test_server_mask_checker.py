@@ -11,7 +11,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from covid_bert.errors import CovidBertError, GeometryError, NotReadyError, TooLargeError, TooLongError
+from covid_bert.errors import (
+    CovidBertError,
+    GeometryError,
+    InvalidValuesError,
+    NotReadyError,
+    TooLargeError,
+    TooLongError,
+)
 from covid_bert.server.mask_checker import MaskChecker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -40,6 +47,15 @@ def test_a_mask_is_decoded_in_another_process(checker: MaskChecker, image: Path,
     assert checker.pid is None
     checker.check(write(tmp_path / "mask.nii.gz"), image)
     assert checker.pid not in (None, os.getpid())
+
+
+def test_that_process_gives_a_mask_our_own_labels(checker: MaskChecker, image: Path, tmp_path: Path) -> None:
+    mask = write(tmp_path / "mask.nii.gz", of=(0, 2))
+    before = np.asanyarray(nibabel.load(mask).dataobj)
+    checker.check(mask, image, {1: 2, 2: 1})
+    assert np.array_equal(np.asanyarray(nibabel.load(mask).dataobj), np.array([0, 2, 1])[before])
+    with pytest.raises(InvalidValuesError, match="other structures"):
+        checker.check(mask, image, {1: 2})
 
 
 def test_what_is_wrong_with_a_mask_is_said_as_without_a_process(

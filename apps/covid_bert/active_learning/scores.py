@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,13 @@ from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
 from covid_bert.lungs.unet import WEIGHTS_NAME as LUNG_WEIGHTS
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, Classification, create
+from covid_bert.systems.loading import weights_of
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume
+from covid_bert.volumes.study_files import header_facts, study_files, voxels_apart
 from covid_bert.weights.files import sha256_of
-from covid_bert.weights.store import live
+from covid_bert.weights.serving import serviceable
+from covid_bert.weights.version_folder import InstalledWeights
 
 # Its two stages can disagree, and it embeds whole studies.
 SYSTEM, CONFIGURATION = "s1", "small"
@@ -28,7 +30,7 @@ SYSTEM, CONFIGURATION = "s1", "small"
 
 @dataclass(frozen=True, eq=False)
 class StudyScores:
-    """Scores of one study by the live weights.
+    """Scores of one study by the weights that serve.
 
     Parameters
     ----------
@@ -96,15 +98,34 @@ def weights_names() -> tuple[str, ...]:
     return (LUNG_WEIGHTS, LESION_WEIGHTS, *(part.weights for part in parts))
 
 
+def weights_that_serve() -> dict[str, InstalledWeights | None]:
+    """Return what would score a study now, by name: live, fitted together, or in the place of what is damaged.
+
+    Returns
+    -------
+    dict
+        With all of `weights_names`; None where nothing is live.
+
+    Raises
+    ------
+    WeightsError
+        If something live is damaged, and nothing that was live before takes its place.
+    """
+    configuration = SYSTEMS[SYSTEM].configurations[CONFIGURATION]
+    found = {name: serviceable(name).weights for name in (LUNG_WEIGHTS, LESION_WEIGHTS)}
+    of_roles = weights_of(configuration).weights
+    return found | {part.weights: of_roles[role] for role, part in configuration.parts.items()}
+
+
 def check_weights() -> None:
     """Refuse to score with networks that are not there, before any study is read.
 
     Raises
     ------
     WeightsError
-        If some of the weights are not live, or damaged.
+        If nothing is live under some of the names, or it is damaged and nothing that was live before takes its place.
     """
-    lacking = [name for name in weights_names() if live(name) is None]
+    lacking = [name for name, weights in weights_that_serve().items() if weights is None]
     if lacking:
         raise WeightsError(
             f"Studies cannot be scored: the weights {', '.join(lacking)} are not live.",
@@ -113,20 +134,19 @@ def check_weights() -> None:
 
 
 def weights_digest() -> str:
-    """SHA-256 that changes whenever other weights go live that scores depend on.
+    """SHA-256 that changes whenever other weights would score a study, live ones or those in their place.
 
     Raises
     ------
     WeightsError
-        If the pointer or the manifest of live weights is damaged.
+        As `weights_that_serve`.
     """
-    versions = {name: live(name) for name in weights_names()}
-    facts = {name: None if weights is None else weights.sha256 for name, weights in versions.items()}
+    facts = {name: None if weights is None else weights.sha256 for name, weights in weights_that_serve().items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def content_digest(image: Path) -> str:
-    """SHA-256 of a study's files and their names inside it, which is equal for equal studies under other names.
+    """SHA-256 of a study's files and their names inside a folder; equal for equal studies under other names.
 
     Parameters
     ----------
@@ -139,7 +159,11 @@ def content_digest(image: Path) -> str:
         If it cannot be read.
     """
     digest = hashlib.sha256()
-    for path in _files(image):
+    voxels = voxels_apart(image)
+    if voxels is not None:
+        digest.update(f"{header_facts(image)}\0{sha256_of(voxels)}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+    for path in study_files(image):
         digest.update(f"{path.relative_to(image).as_posix()}\0".encode("utf-8", "surrogateescape"))
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()
@@ -154,12 +178,8 @@ def signature(image: Path) -> str:
         File or folder.
     """
     try:
-        found = [(path.name, path.stat()) for path in _files(image)]
+        found = [(path.name, path.stat()) for path in study_files(image)]
     except OSError:
         return ""
     facts = [(name, item.st_ino, item.st_size, item.st_mtime_ns) for name, item in found]
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest() if facts else ""
-
-
-def _files(image: Path) -> Sequence[Path]:
-    return sorted(item for item in image.rglob("*") if item.is_file()) if image.is_dir() else [image]

@@ -23,15 +23,13 @@ from covid_bert.errors import BusyError, CancelledError, CovidBertError, Interna
 from covid_bert.files import write_atomically
 from covid_bert.progress import Progress
 from covid_bert.volumes import Volume, read
+from covid_bert.volumes.study_files import study_files
 
 logger = logging.getLogger(__name__)
 
 INDEX_FILE = "studies.json"
 LOCK_FILE = ".studies.lock"
 SOME_FAILED = 10
-# Results, index and lock, as this program names them.
-_OWN = re.compile(rf"[0-9a-f]{{16}}\.|{re.escape(INDEX_FILE)}|\.")
-_HEADER_SUFFIXES = {".mhd", ".nhdr"}
 # What `files.replacing` names its temporary files; a run that was killed may have left some.
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}(\.[a-z.]+)?")
 
@@ -254,12 +252,8 @@ def _bar_progress(bars: Bars, task: TaskID) -> Progress:
 
 def _fingerprint(path: Path) -> str:
     """Hash of names, sizes and times of change of an input's files: cheap, and enough to notice a change."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    if path.suffix.lower() in _HEADER_SUFFIXES:
-        # The voxels lie in another file beside the header, whose name only the header knows. Results may lie there too.
-        files = [file for file in sorted(path.parent.iterdir()) if _OWN.match(file.name) is None]
     digest = hashlib.sha256()
-    for file in files:
+    for file in study_files(path):
         if file.is_file():
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())

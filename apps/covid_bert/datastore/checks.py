@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from covid_bert.datastore.mask_names import relabelled
 from covid_bert.errors import BusyError, UnreadableFileError
-from covid_bert.volumes import NativeGrid, Source, Unit, Volume, read, read_mask
+from covid_bert.lungs.mask import LUNG_LABELS
+from covid_bert.volumes import NativeGrid, Source, Unit, Volume, read, read_mask, write_mask
 
 _KEPT_GRIDS = 256
 _MOST_WAITING = 8
@@ -22,7 +25,8 @@ _MAGIC = {".nii.gz": (0, b"\x1f\x8b"), ".nii": (344, b"n+"), ".nrrd": (0, b"NRRD
 _HEADER_BYTES = 2**16
 
 
-MaskCheck = Callable[[Path, Path], None]
+# Mask, image, and what the mask's values stand for; see `GridCheck.check`.
+MaskCheck = Callable[[Path, Path, Mapping[int, int] | None], None]
 
 
 class Turns:
@@ -56,7 +60,7 @@ class GridCheck:
     def __init__(self) -> None:
         self._grids: OrderedDict[tuple[object, ...], Volume] = OrderedDict()
 
-    def check(self, mask: Path, image: Path) -> None:
+    def check(self, mask: Path, image: Path, values: Mapping[int, int] | None = None) -> None:
         """Check a mask's size, place and values; one call at a time.
 
         Parameters
@@ -65,15 +69,38 @@ class GridCheck:
             The file that arrived.
         image
             File or folder of its study.
+        values
+            What its values stand for, see `covid_bert.datastore.mask_names.named_values`: where they are not our own
+            labels, it is written again with those.
 
         Raises
         ------
         InputError
             If the mask is damaged, has another size than the image, lies elsewhere (the message says whether
-            spacing, direction or origin differ), or holds other values than the whole numbers 0 to 255; or if the
-            image cannot be read.
+            spacing, direction or origin differ), or holds other values than the whole numbers 0 to 255, or than
+            those that stand for something; or if the image cannot be read.
+        OutputError
+            If it cannot be written again.
         """
-        self.labels(mask, image)
+        labels = self.labels(mask, image)
+        if values is None:
+            return
+        changed = relabelled(labels, values)
+        if not np.array_equal(changed, labels):
+            self.write(changed, image, mask)
+
+    def write(self, labels: npt.NDArray[np.uint8], image: Path, mask: Path) -> None:
+        """Write the labels of lungs, on the canonical grid of an image, as a mask on the image's own.
+
+        Raises
+        ------
+        InputError
+            If the image cannot be read, or the format of the mask cannot hold its grid.
+        OutputError
+            If it cannot be written.
+        """
+        grid = replace(self.outline(image), array=np.broadcast_to(np.uint8(0), labels.shape))
+        write_mask(labels, grid, mask, names=LUNG_LABELS)
 
     def labels(self, mask: Path, image: Path) -> npt.NDArray[np.uint8]:
         """Return a mask's values on the canonical grid of its image (slices, rows, columns); errors as in `check`."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from covid_bert.datastore.names import split_name
-from covid_bert.errors import UnreadableFileError
-from covid_bert.volumes.itk_headers import read_fields
-
-HEADER_SUFFIXES = (".mhd", ".nhdr")
+from covid_bert.volumes.study_files import voxel_file, voxels_apart
 
 
 def remove_voxels(header: Path) -> None:
@@ -27,21 +24,9 @@ def remove_voxels(header: Path) -> None:
         If it cannot be removed.
     """
     folder, voxels = header.parent, voxel_file(header)
-    if voxels is None or split_name(voxels.name)[1] or voxels.name.startswith("."):
+    if voxels is None or voxels.parent != folder.resolve():
         return
-    others = (path for path in folder.iterdir() if path.suffix.lower() in HEADER_SUFFIXES and path != header)
-    if voxels not in map(voxel_file, others):
+    if split_name(voxels.name)[1] or voxels.name.startswith("."):
+        return
+    if voxels not in map(voxels_apart, (path for path in folder.iterdir() if path != header)):
         voxels.unlink(missing_ok=True)
-
-
-def voxel_file(header: Path) -> Path | None:
-    """The file beside a header that it names, or None."""
-    if not header.is_file():
-        return None
-    try:
-        fields = read_fields(header)
-    except UnreadableFileError:
-        return None
-    named = fields.get("elementdatafile") or fields.get("datafile") or ""
-    path = header.parent / named
-    return path if named and path.parent == header.parent and path.is_file() else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covid_bert.datastore.checks import state_of
-from covid_bert.datastore.detached import HEADER_SUFFIXES, voxel_file
-from covid_bert.errors import OutputError, UnreadableFileError
+from covid_bert.errors import OutputError
 from covid_bert.files import write_atomically
 from covid_bert.retraining.derived import marked
 from covid_bert.retraining.split import FrozenSplit
 from covid_bert.volumes.dicom_headers import files_below, is_dicom
 from covid_bert.volumes.dicom_patient import names_somebody, patients_of
-from covid_bert.volumes.itk_headers import read_fields
+from covid_bert.volumes.study_files import header_facts, voxels_apart
 from covid_bert.weights.files import sha256_of
 
 _FACTS_NAME = "images"
@@ -65,7 +63,7 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     OutputError
         If the cache cannot be written.
     """
-    voxels = _voxels(image)
+    voxels = voxels_apart(image)
     states = (state_of(image), state_of(voxels) if voxels is not None else ())
     state = split.key("image", repr(states)).partition(":")[2]
     kept = cache / _FACTS_NAME / marked(image, f"{state}.json")
@@ -137,20 +135,9 @@ def content_of(image: Path) -> tuple[str, str]:
             return content, content
         # Slice images lie in the order of their names.
         return _digest([f"{file.relative_to(image)} {digests[file]}" for file in files]), content
-    voxels = _voxels(image)
-    if voxels is None:
-        sha256 = sha256_of(image)
-        return sha256, sha256
-    with contextlib.suppress(UnreadableFileError):
-        fields = {name: value for name, value in read_fields(image).items() if not name.endswith("datafile")}
-        sha256 = _digest([json.dumps(fields, sort_keys=True), sha256_of(voxels)])
-        return sha256, sha256
-    return (sha256_of(image),) * 2
-
-
-def _voxels(image: Path) -> Path | None:
-    """The file that holds the voxels of a header, or None."""
-    return voxel_file(image) if image.suffix.lower() in HEADER_SUFFIXES else None
+    voxels = voxels_apart(image)
+    sha256 = sha256_of(image) if voxels is None else _digest([header_facts(image), sha256_of(voxels)])
+    return sha256, sha256
 
 
 def _digest(lines: list[str]) -> str:

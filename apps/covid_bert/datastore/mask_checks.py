@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ from covid_bert.datastore.checks import GridCheck
 from covid_bert.datastore.opinions import LabelledCase
 from covid_bert.errors import CovidBertError, InputError, NotFoundError, OutOfMemoryError
 from covid_bert.files import write_atomically
-from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG
+from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.retraining.derived import marked
 from covid_bert.retraining.readers import MaskOpinion, majority_mask
-from covid_bert.volumes import write_mask
 from covid_bert.weights.files import sha256_of
 
 # Changes when masks that were found good may not be so any more.
@@ -92,9 +90,7 @@ class MaskChecks:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             voted = majority_mask([self.labels(case, mask) for mask in masks])
-            outline = self._grids.outline(case.image)
-            grid = replace(outline, array=np.broadcast_to(np.uint8(0), voted.shape))
-            write_mask(voted, grid, path, names=LUNG_LABELS)
+            self._grids.write(voted, case.image, path)
         return path, sha256_of(path)
 
 

@@ -62,7 +62,7 @@ class StudyDatastore(OfferedStudies):
         Parameters
         ----------
         check
-            Called as ``check(mask, image)``, once at a time; raises what `GridCheck.check` raises.
+            Called as ``check(mask, image, values)``, once at a time; raises what `GridCheck.check` raises.
         """
         self._writing.check_mask = check
 

@@ -16,6 +16,7 @@ from covid_bert.datastore.detached import remove_voxels
 from covid_bert.datastore.index import LABELS_NAME, Draft, Entry, Index, Snapshot
 from covid_bert.datastore.information import IMAGE_BYTES, checked, without_reserved
 from covid_bert.datastore.labels import Labels
+from covid_bert.datastore.mask_names import named_values, renamed
 from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.scan import STUDY_LABEL_SUFFIX
 from covid_bert.datastore.study_labels import StudyLabel
@@ -151,12 +152,14 @@ class Writing:
     def save_mask(
         self, identifier: str, image: Path, tag: LabelTag, file: Path, suffix: str, info: dict[str, Any]
     ) -> Version:
-        """Keep a mask as the newest version.
+        """Keep a mask as the newest version, with our own labels where its information says what its values mean.
 
         Raises
         ------
         InputError
-            If it does not fit its image; see `GridCheck.check`.
+            If it does not fit its image or its information; see `GridCheck.check`.
+        ParameterError
+            If its information does not say which value is which structure.
         BusyError
             If too many masks wait for their check.
         NotFoundError
@@ -164,9 +167,17 @@ class Writing:
         OutputError
             If it cannot be written; the label is then as before.
         """
-        with self._turns.take():
-            self.check_mask(file, image)
-        return self._save(identifier, tag, file, suffix, info)
+        values = named_values(info)
+        if values is None:
+            with self._turns.take():
+                self.check_mask(file, image, None)
+            return self._save(identifier, tag, file, suffix, info)
+        with _stored(), self._staging.file(suffix) as staged:
+            # It may be written again, and the client's file is not ours.
+            shutil.copyfile(file, staged)
+            with self._turns.take():
+                self.check_mask(staged, image, values)
+            return self._save(identifier, tag, staged, suffix, renamed(info, values))
 
     def save_study_label(self, identifier: str, label: StudyLabel, author: str) -> Version:
         """Keep a study label as the newest version; errors as in `save_mask`."""

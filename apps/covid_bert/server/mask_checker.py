@@ -7,6 +7,7 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class MaskChecker:
         """The process's id, None before the first mask."""
         return None if self._worker is None else self._worker.pid
 
-    def check(self, mask: Path, image: Path) -> None:
+    def check(self, mask: Path, image: Path, values: Mapping[int, int] | None = None) -> None:
         """Check a mask; see `covid_bert.datastore.checks.GridCheck.check`.
 
         Raises
@@ -61,7 +62,7 @@ class MaskChecker:
             try:
                 if self._closed:
                     raise WorkerDiedError("There is no process any more.")
-                answer = self._answer({"mask": str(mask), "image": str(image)})
+                answer = self._answer({"mask": str(mask), "image": str(image), "values": values})
             except WorkerDiedError:
                 if self._closed:
                     raise NotReadyError("The server stops.", "Send the mask again when it has started.") from None
@@ -84,7 +85,7 @@ class MaskChecker:
             self._end()
             self._worker = Worker(self._make)
         end = time.monotonic() + self._most_seconds
-        # It makes no files.
+        # It makes no files but the mask itself, which it may write again.
         self._worker.run(request, Path(tempfile.gettempdir()))
         while time.monotonic() < end:
             answer = self._worker.receive(max(0.0, end - time.monotonic()))
@@ -115,7 +116,9 @@ def open_check(most_voxels: int) -> Compute:
 
     def compute(request: dict[str, Any], _: Progress, __: Path) -> Outcome:
         with voxel_limit(most_voxels):
-            grids.check(Path(request["mask"]), Path(request["image"]))
+            # JSON has texts for keys.
+            values = None if request["values"] is None else {int(key): to for key, to in request["values"].items()}
+            grids.check(Path(request["mask"]), Path(request["image"]), values)
         return {}, {}
 
     return compute

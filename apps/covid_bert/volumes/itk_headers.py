@@ -68,20 +68,57 @@ def check_data(path: Path, fields: dict[str, str]) -> None:
     InputError
         If the shape is not that of a chest CT.
     """
-    data_path = _data_path(path, fields)
+    voxels = data_path(path, fields)
     try:
-        with data_path.open("rb") as stream:
-            if data_path == path:
+        with voxels.open("rb") as stream:
+            if voxels == path:
                 _skip_header(stream)
             needed = _needed_bytes(fields, path.name)
             if _is_packed(fields):
                 complete = needed is None or _unpacked_bytes(stream, needed) == needed
             else:
-                complete = needed is None or data_path.stat().st_size - stream.tell() >= needed
+                complete = needed is None or voxels.stat().st_size - stream.tell() >= needed
     except (KeyError, ValueError, OSError, zlib.error) as error:
         raise damaged(path.name) from error
     if not complete:
         raise damaged(path.name)
+
+
+def data_path(path: Path, fields: dict[str, str]) -> Path:
+    """Return the file that holds the voxels: the header's own, or one beside or below it with all links followed.
+
+    Parameters
+    ----------
+    path
+        The header.
+    fields
+        What `read_fields` returned.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is missing, lies in another folder, or there are several.
+    """
+    named = fields.get("elementdatafile") or fields.get("datafile") or "LOCAL"
+    if named.upper() == "LOCAL":
+        return path
+    try:
+        found = (path.parent / named).resolve()
+        missing = not found.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Links in a circle, and names that no file can have.
+        raise damaged(path.name) from error
+    if named.split()[0].upper() == "LIST" or "%" in named or not found.is_relative_to(path.parent.resolve()):
+        raise UnreadableFileError(
+            f"'{path.name}' spreads its data over several files or other folders.",
+            "Convert it to one .nrrd, .mha or .nii.gz file.",
+        )
+    if missing:
+        raise UnreadableFileError(
+            f"The data file that '{path.name}' names is missing.",
+            "Keep header and data file together in one folder, or convert them to one .nrrd or .nii.gz file.",
+        )
+    return found
 
 
 def damaged(name: str) -> UnreadableFileError:
@@ -89,24 +126,6 @@ def damaged(name: str) -> UnreadableFileError:
     return UnreadableFileError(
         f"'{name}' is truncated, damaged or not of the format that its name says.", "Copy or export the file again."
     )
-
-
-def _data_path(path: Path, fields: dict[str, str]) -> Path:
-    named = fields.get("elementdatafile") or fields.get("datafile") or "LOCAL"
-    if named.upper() == "LOCAL":
-        return path
-    data_path = (path.parent / named).resolve()
-    if named.split()[0].upper() == "LIST" or "%" in named or not data_path.is_relative_to(path.parent.resolve()):
-        raise UnreadableFileError(
-            f"'{path.name}' spreads its data over several files or other folders.",
-            "Convert it to one .nrrd, .mha or .nii.gz file.",
-        )
-    if not data_path.is_file():
-        raise UnreadableFileError(
-            f"The data file that '{path.name}' names is missing.",
-            "Keep header and data file together in one folder, or convert them to one .nrrd or .nii.gz file.",
-        )
-    return data_path
 
 
 def _skip_header(stream: BinaryIO) -> None:

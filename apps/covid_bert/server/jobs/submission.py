@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +15,6 @@ from covid_bert.errors import NotFoundError, ParameterError
 
 if TYPE_CHECKING:
     from covid_bert.main import CovidBertApp
-
-# Their pixels lie in other files, so their own time and size do not tell whether they changed.
-_DETACHED_HEADERS = (".mhd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -153,11 +149,9 @@ class AppRequests:
 
 def _study_state(image: str) -> list[Any]:
     """What changes whenever a study's files change: names, sizes, times and places on the disk."""
-    path = Path(image)
-    if path.suffix.lower() in _DETACHED_HEADERS:
-        return [uuid.uuid4().hex]
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    return [_file_state(file) for file in files]
+    from covid_bert.volumes.study_files import study_files
+
+    return [_file_state(file) for file in study_files(Path(image))]
 
 
 def _file_state(file: Path) -> list[Any]:

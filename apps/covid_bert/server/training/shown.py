@@ -64,7 +64,8 @@ class TrainingTask(BaseModel):
     start_ts, end_ts
         When it was asked for, and when it ended; UTC.
     details
-        The last lines for people, in the form of MONAI's ``StatsHandler``.
+        The last lines for people, in the form of MONAI's ``StatsHandler``, and how it stands; never empty, since MONAI
+        Label's module for 3D Slicer shows the last one.
     stage, fraction
         What it is at, and the part of the whole run that is done, in [0, 1].
     epoch, epochs, loss, validation, seconds_left, curve
@@ -105,7 +106,7 @@ def as_task(run: Run) -> TrainingTask:
         request={"model": run.request.model, **run.request.parameters.model_dump()},
         start_ts=stamp(run.request.created),
         end_ts=None if standing.ended is None else stamp(standing.ended),
-        details=run.folder.lines(_MOST_LINES),
+        details=[*run.folder.lines(_MOST_LINES - 1), _sentence(run, live)],
         stage=live.stage,
         fraction=1.0 if standing.status == "done" else live.fraction,
         epoch=live.epoch,
@@ -144,6 +145,19 @@ def as_job(run: Run, place: int) -> Job:
         created=iso(run.request.created) or "",
         started=iso(standing.started),
         ended=iso(standing.ended),
+    )
+
+
+def _sentence(run: Run, live: LiveRecord) -> str:
+    """How a training stands, for clients that show nothing but lines."""
+    standing = run.standing
+    if standing.error is not None:
+        return f"{standing.error['message']} {standing.error['hint']}"
+    if standing.result is not None:
+        made = standing.result
+        return f"{made.name} {made.version} {'is live' if made.published else 'stays a candidate'}: {made.gate.reason}"
+    return {"waiting": "It waits.", "stopped": "It was stopped."}.get(
+        standing.status, f"It is at: {live.stage or 'start'}."
     )
 
 
