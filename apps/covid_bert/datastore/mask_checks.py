@@ -13,7 +13,7 @@ from covid_bert.datastore.checks import GridCheck
 from covid_bert.datastore.opinions import LabelledCase
 from covid_bert.errors import CovidBertError, InputError, NotFoundError, OutOfMemoryError
 from covid_bert.files import write_atomically
-from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
+from covid_bert.lungs.mask import fault_of
 from covid_bert.retraining.derived import marked
 from covid_bert.retraining.readers import MaskOpinion, majority_mask
 from covid_bert.weights.files import sha256_of
@@ -92,24 +92,6 @@ class MaskChecks:
             voted = majority_mask([self.labels(case, mask) for mask in masks])
             self._grids.write(voted, case.image, path)
         return path, sha256_of(path)
-
-
-def fault_of(labels: npt.NDArray[np.uint8]) -> str:
-    """Return why values are not those of two lungs; empty where they are.
-
-    Parameters
-    ----------
-    labels
-        (slices, rows, columns).
-    """
-    counts = np.zeros(256, np.int64)
-    for one in labels:
-        counts += np.bincount(one.ravel(), minlength=256)
-    odd = [value for value in np.flatnonzero(counts).tolist() if value not in (0, RIGHT_LUNG, LEFT_LUNG)]
-    if odd:
-        return f"it holds the label {odd[0]}; 1 is the right lung, 2 the left one."
-    missing = [side for side, value in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)) if not counts[value]]
-    return f"its {' and its '.join(missing)} lung is empty." if missing else ""
 
 
 def _digest(*parts: str) -> str:
