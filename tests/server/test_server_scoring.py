@@ -20,6 +20,7 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.errors import BusyError
 from covid_bert.progress import Progress
 from covid_bert.server import scoring as scoring_module
+from covid_bert.server import scoring_process
 from covid_bert.server.scoring import Scoring
 
 METHOD = "study_scores"
@@ -215,7 +216,7 @@ def test_the_process_is_the_last_in_line_for_the_processor(tmp_path: Path, monke
 
     def inside() -> None:
         # On Linux this is the thread's own: this process keeps its.
-        scoring_module.open_scoring(str(tmp_path), 1)
+        scoring_process.open_scoring(str(tmp_path), 1)
         found.append(os.sched_getscheduler(0))
 
     thread = threading.Thread(target=inside)
@@ -227,7 +228,7 @@ def test_the_process_is_the_last_in_line_for_the_processor(tmp_path: Path, monke
 
 def test_a_paused_scoring_waits_between_two_layers_of_a_network(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    monkeypatch.setattr(scoring_module, "_step_back", lambda: None)
+    monkeypatch.setattr(scoring_process, "_step_back", lambda: None)
     first, second = torch.nn.Identity(), torch.nn.Identity()
     progress, between, done = Progress(), threading.Event(), threading.Event()
 
@@ -239,7 +240,7 @@ def test_a_paused_scoring_waits_between_two_layers_of_a_network(tmp_path: Path, 
         return True
 
     monkeypatch.setattr("covid_bert.active_learning.scoring.score_into", score)
-    compute = scoring_module.open_scoring(str(tmp_path), 1)
+    compute = scoring_process.open_scoring(str(tmp_path), 1)
 
     def inside() -> None:
         compute({"identifier": "a", "image": str(tmp_path)}, progress, tmp_path)

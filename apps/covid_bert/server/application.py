@@ -47,7 +47,8 @@ from covid_bert.server.layers import protected
 from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.reservations import Reservations
-from covid_bert.server.scoring import Scoring, open_scoring
+from covid_bert.server.scoring import Scoring
+from covid_bert.server.scoring_process import open_scoring
 from covid_bert.server.sessions_store import SessionStore
 from covid_bert.server.strict import refuse_unknown
 from covid_bert.server.tokens import LiveTokens
