@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covid_bert.commands.doctor_check import NOTE, OK
 from covid_bert.commands.doctor_training import trainings
-from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.derived import label_cache, retraining_folder
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import REQUEST_FILE, new_run
 from covid_bert.server.configuration import load
@@ -29,5 +29,11 @@ def test_trainings(tmp_path: Path) -> None:
         assert trainings(configuration).state == OK
     of_server.write_state(of_server.state().changed(status="done"))
     assert trainings(configuration).finding.startswith("2, 0.0 GiB")
+    # Also of studies that nobody has trained on, as an import of labels leaves it; a file with a hole takes no space.
+    cached = label_cache(tmp_path / "others") / "consensus" / "mask.nii.gz"
+    cached.parent.mkdir(parents=True)
+    with cached.open("wb") as file:
+        file.truncate(3 * 2**30 // 2)
+    assert trainings(configuration).finding.startswith("2, 1.5 GiB")
     (of_command.path / REQUEST_FILE).write_text("{")
     assert trainings(configuration).finding == "1 folders hold no training that can be read"

@@ -14,13 +14,16 @@ from rich.console import Console
 
 from covid_bert.cli_training import MODELS
 from covid_bert.commands.retrain import retrain
+from covid_bert.datastore.forgetting import RESUMABLE_SECONDS
+from covid_bert.datastore.index import INDEX_NAME
 from covid_bert.errors import BusyError, CancelledError, ParameterError
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
-from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.derived import label_cache, marked, retraining_folder
 from covid_bert.retraining.parameters import TRAINERS
 from covid_bert.retraining.records import GateDecision, Measured
 from covid_bert.retraining.run_folder import LOCK_FILE, RunFolder, list_runs
 from covid_bert.retraining.run_records import RunResult
+from covid_bert.retraining.runs_elsewhere import runs_elsewhere
 
 GATE = GateDecision(passed=True, reason="Not worse on anything.", rule="None.", against="v001")
 MEASURED = Measured(measure="mean Dice", value=0.9, lower=0.8, upper=0.95, patients=5, data="validation set")
@@ -58,6 +61,27 @@ def test_the_outcome_in_words(tmp_path: Path) -> None:
     assert "covid-bert weights compare default-lungs v001 v002" in printed
     ((folder, request),) = list_runs(retraining_folder(tmp_path / "studies") / "runs")
     assert (request.origin, request.parameters.epochs, folder.state().status) == ("command", 3, "done")
+
+
+def test_what_nobody_needs_is_removed_before_and_after_a_training(tmp_path: Path, monkeypatch) -> None:
+    studies, run = tmp_path / "studies", tmp_path / "run"
+    with pytest.raises(CancelledError):
+        train(studies, run, seed=1)
+    assert [found.path for found in runs_elsewhere(retraining_folder(studies))] == [run]
+    for path in (run, *run.iterdir()):
+        os.utime(path, (path.stat().st_mtime - RESUMABLE_SECONDS - 60,) * 2)
+    mask = label_cache(studies) / "consensus" / marked(studies / "gone.nii.gz", "mask.nii.gz")
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    (studies / INDEX_NAME).write_text("{}")
+    seen: list[bool] = []
+    monkeypatch.setattr(f"{__name__}.fit", lambda *given, fit=fit: seen.append(mask.exists()) or fit(*given))
+    assert "Went on: True." in train(studies, run), "what is taken up again is not too old"
+    assert seen == [False]
+    mask.touch()
+    with pytest.raises(ParameterError):
+        train(studies, run)
+    assert not mask.exists()
 
 
 def test_stopped_by_a_signal_and_taken_up_again(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Runner:
         return 0
 
     def remove_gone(self):
-        pass
+        seen["calls"].append("results of a removed study")
 
 
 class Checker(application.MaskChecker):
@@ -77,11 +77,23 @@ class Checker(application.MaskChecker):
         super().close()
 
 
+class Forgetting(application.Forgetting):
+    def start(self):
+        seen["calls"].append("forgetting start")
+        super().start()
+
+    def close(self):
+        super().close()
+        seen["calls"].append("forgetting close" if not self._thread.is_alive() else "still forgetting")
+
+
+application.Forgetting = Forgetting
 application.SessionStore, application.JobRunner, application.MaskChecker = Sessions, Runner, Checker
 tokens = LiveTokens(TokenFile(Path(sys.argv[1]) / "tokens.json"))
 with TestClient(application.create_routes(configuration, tokens, Metrics())) as client:
     seen["ready"] = client.get("/readyz").status_code
     application.app_instance().datastore().add_image("chest", sys.argv[2], {})
+    seen["removed"] = client.delete("/datastore/image?id=chest").status_code
     incoming = Path(sys.argv[1]) / ".incoming"
     seen["own folder"] = len([path for path in incoming.iterdir() if path.is_dir()])
 seen["left"] = [path.name for path in incoming.iterdir()]
@@ -102,7 +114,11 @@ def test_limits_reach_what_holds_them_and_everything_is_stopped(tmp_path: Path) 
         "voxels": [7_000_000, 7_000_000],
         "jobs": {"queue_length": 3, "result_hours": 2.0, "job_minutes": 5},
         "sessions": {"most": 4, "minutes": 9, "megabytes": 6},
-        "calls": ["sessions start", "jobs start", "jobs close", "sessions close", "masks close"],
+        "calls": [
+            *("sessions start", "forgetting start", "jobs start", "results of a removed study"),
+            *("jobs close", "sessions close", "forgetting close", "masks close"),
+        ],
+        "removed": 200,
         "ready": 200,
         "own folder": 1,
         "left": [],

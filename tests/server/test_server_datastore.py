@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
+from covid_bert.retraining.derived import label_cache, marked
 from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller
 from needed import require_module
@@ -44,7 +45,7 @@ def client(studies: Path) -> TestClient:
     return serving(studies)
 
 
-def serving(studies: Path) -> TestClient:
+def serving(studies: Path, **options: object) -> TestClient:
     require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     from covid_bert.datastore.store import StudyDatastore
     from covid_bert.server import failures
@@ -59,7 +60,7 @@ def serving(studies: Path) -> TestClient:
         return await call_next(request)
 
     store = StudyDatastore(str(studies))
-    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None))
+    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None), **options)
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -101,6 +102,18 @@ def test_a_mask_that_does_not_fit_is_a_typed_error(client: TestClient, tmp_path:
 def test_numbers_have_bounds(client: TestClient, tmp_path: Path, path: str) -> None:
     save(client, mask_bytes(tmp_path))
     assert client.get(f"/datastore/{path}").status_code == 422
+
+
+def test_a_removed_study_takes_with_it_what_was_derived(studies: Path) -> None:
+    derived = label_cache(studies) / "consensus" / marked(studies / "chest.nii.gz", "mask.nii.gz")
+    derived.parent.mkdir(parents=True)
+    derived.write_bytes(b"mask of a patient")
+    told: list[bool] = []
+    client = serving(studies, on_remove=lambda: told.append(derived.exists()))
+    assert client.delete("/datastore/image?id=nobody").status_code == 404
+    assert (told, derived.exists()) == ([], True)
+    assert client.delete("/datastore/image?id=chest").status_code == 200
+    assert told == [False]
 
 
 def test_images_are_added_once(client: TestClient, tmp_path: Path, studies: Path) -> None:

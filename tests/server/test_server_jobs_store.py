@@ -170,10 +170,11 @@ def test_nothing_of_a_study_is_in_any_file_after_expiry(store: JobStore) -> None
     assert not any(b"patient-miller" in path.read_bytes() for path in store.folder.rglob("*") if path.is_file())
 
 
-def test_borrowed_studies_take_their_results_with_them(store: JobStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("borrowed", [True, False])
+def test_studies_that_are_gone_take_their_results_with_them(store: JobStore, tmp_path: Path, borrowed: bool) -> None:
     upload = tmp_path / "upload.nii"
     upload.touch()
-    job = add(store, str(upload), borrowed=True)
+    job = add(store, str(upload), borrowed=borrowed)
     file = run(store)
     store.expire(NOW + 10, lifetime=HOUR)
     assert file.exists()
@@ -181,6 +182,14 @@ def test_borrowed_studies_take_their_results_with_them(store: JobStore, tmp_path
     store.expire(NOW + 10, lifetime=HOUR)
     assert store.job(job).state == "expired"
     assert not file.exists()
+
+
+@pytest.mark.parametrize("image", ["1.2.840.9", "/no-disk-here/study.nii.gz"])
+def test_studies_that_cannot_be_looked_for_keep_their_results(store: JobStore, image: str) -> None:
+    job = add(store, image)
+    run(store)
+    store.expire(NOW + 10, lifetime=HOUR)
+    assert store.job(job).state == "done"
 
 
 def test_an_uploaded_study_that_waited_is_gone_after_a_restart_and_others_wait_on(tmp_path: Path) -> None:

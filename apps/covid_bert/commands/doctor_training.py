@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from covid_bert.commands.doctor_check import NOTE, OK, Check
@@ -27,9 +28,14 @@ def trainings(configuration: ServerConfiguration | None) -> Check:
     if damaged:
         remedy = "Remove those below retraining/ in the data folder whose request.json cannot be read."
         return Check("trainings", NOTE, f"{damaged} folders hold no training that can be read", remedy)
-    size = sum(_size(folder.parent) for folder in folders) / GIBIBYTE
-    return Check("trainings", OK, f"{runs}, {size:.1f} GiB with what they keep")
+    size = _size(home() / "retraining") / GIBIBYTE
+    return Check("trainings", OK, f"{runs}, {size:.1f} GiB with all that is kept of studies for them")
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for path in folder.rglob("*"):
+        # A training that runs meanwhile replaces and removes files.
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size

@@ -204,8 +204,8 @@ class JobStore:
             Seconds for which a result can be fetched.
         """
         with self._transaction() as database:
-            done = database.execute("SELECT number, request FROM computation WHERE state = 'done'").fetchall()
-            gone = [(row["number"],) for row in done if _is_gone(json.loads(row["request"])["image"])]
+            done = database.execute("SELECT number, borrowed, request FROM computation WHERE state = 'done'").fetchall()
+            gone = [(row["number"],) for row in done if _is_gone(row)]
             database.executemany("UPDATE job SET state = 'expired' WHERE state IS NULL AND computation = ?", gone)
             database.execute(
                 "UPDATE job SET state = 'expired' WHERE state IS NULL AND EXISTS (SELECT 1 FROM computation WHERE"
@@ -264,9 +264,12 @@ class JobStore:
         return transaction(self._database, self._lock, TITLE)
 
 
-def _is_gone(image: str) -> bool:
-    """Whether the study of a request was removed; one that another server keeps has an id, and no path."""
-    return Path(image).is_absolute() and not Path(image).exists()
+def _is_gone(computation: sqlite3.Row) -> bool:
+    """Whether the study of a computation was removed; one that another server keeps has an id, and no path."""
+    image = Path(json.loads(computation["request"])["image"])
+    # A folder of studies whose disk is away has lost nothing.
+    reachable = bool(computation["borrowed"]) or (image.is_absolute() and image.parent.is_dir())
+    return reachable and not image.exists()
 
 
 def _insert(database: sqlite3.Connection, prepared: Prepared) -> int:
