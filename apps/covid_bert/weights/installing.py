@@ -34,9 +34,9 @@ from covid_bert.weights.store import installed, intact_versions, list_versions, 
 from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
 STAGING_PREFIX = ".incoming-"
-_FIRST = "v001"
 
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES}  # The last one is what Windows says.
+_FIRST = "v001"
 
 
 def add_version(
