@@ -112,7 +112,7 @@ def test_publishing_needs_the_role_and_the_gate(server: Server) -> None:
 
 
 def test_what_is_not_there_is_not_found_and_nothing_before_is_a_conflict(server: Server) -> None:
-    for model, version in (("lungs", "v999"), ("lesions", "v001")):
+    for model, version in (("lungs", "v999"), ("lungs", "r999"), ("lesions", "v001")):
         with pytest.raises(errors.NotFoundError):
             server.reader.weights_version(model, version)
         with pytest.raises(errors.NotFoundError):

@@ -11,14 +11,16 @@ import pytest
 
 from covid_bert.errors import WeightsError
 from covid_bert.weights import store
+from covid_bert.weights.companions import companions
 from covid_bert.weights.files import sha256_of
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
-from covid_bert.weights.registry import entry
+from covid_bert.weights.registry import Role, entry
 from covid_bert.weights.serving import rollback
 from covid_bert.weights.shipping import ship
 from covid_bert.weights.store import installed, list_versions, live, newest_shipped, publish
 from covid_bert.weights.untrained import untrained
+from covid_bert.weights.verify import verify_installed
 from covid_bert.weights.version_folder import InstalledWeights, read_version
 
 NAME = "default-embedding-mlp"
@@ -82,6 +84,32 @@ def test_an_update_brings_no_version_that_is_called_like_one_of_the_site(registr
         assert len(list_versions(NAME)) == len(own) + 1
         assert live(NAME) == own[-1], "the pointer means what it meant"
     assert rollback(NAME) == own[-2], "and so does the history"
+
+
+def test_what_was_fitted_with_shipped_weights_finds_them_after_an_update(registry, tmp_path, monkeypatch) -> None:
+    root = tmp_path / "shipped"
+    monkeypatch.setattr(store, "shipped_root", lambda: root)
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "release"))
+    published(0)
+    ship(root, registry)
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "site"))
+    read = newest_shipped(NAME)
+    heads = [fitted_with(read, seed) for seed in (1, 2)]
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "release"))
+    published(3)
+    ship(root, registry)
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path / "site"))
+    assert live(NAME).sha256 != read.sha256
+    for head in heads:
+        found = companions({"head": head.name, "read": NAME}, "head", head)["read"]
+        assert found.verified().sha256 == read.sha256
+    assert len(list_versions(NAME)) == 2, "copied once"
+    assert verify_installed() == []
+
+
+def fitted_with(read: InstalledWeights, seed: int) -> InstalledWeights:
+    provenance = Provenance(architecture="embedding-mlp", role=Role.MLP, fitted_with={read.name: read.sha256})
+    return add_version("head", untrained("embedding-mlp", seed)[0].state_dict(), provenance)
 
 
 def test_a_number_that_was_live_is_never_given_again(tmp_path, monkeypatch) -> None:

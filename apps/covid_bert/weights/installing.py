@@ -29,12 +29,14 @@ from covid_bert.weights.history import history
 from covid_bert.weights.location import check_name, weights_root
 from covid_bert.weights.manifest import FILE_PATTERN, Manifest, Provenance
 from covid_bert.weights.pointer import pointed_version
-from covid_bert.weights.store import installed, list_versions, version_number
+from covid_bert.weights.registry import Role
+from covid_bert.weights.store import installed, intact_versions, list_versions, version_number
 from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
 STAGING_PREFIX = ".incoming-"
 
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES}  # The last one is what Windows says.
+_FIRST = "v001"
 
 
 def add_version(
@@ -52,7 +54,7 @@ def add_version(
     tensors
         State dict of `provenance.architecture`.
     provenance
-        What its maker knows of it.
+        What its maker knows of it. What came with the program and it was fitted with is copied beside it.
     files
         What else belongs to the version, by name: bytes, or text, which is written as UTF-8.
 
@@ -72,29 +74,52 @@ def add_version(
         sha256 = sha256_of(model)
         for key, content in contents.items():
             write_atomically(staging / key, content)
-        number = 1 + max(map(version_number, _taken(name)), default=0)
-        while True:
-            version = f"v{number:03d}"
-            manifest = Manifest(
-                **dict(provenance),
-                name=name,
-                version=version,
-                sha256=sha256,
-                bytes=model.stat().st_size,
-                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                code_version=__version__,
-                files={key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
-            )
-            write_atomically(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
-            try:
-                staging.rename(folder / version)
-            except OSError as error:
-                if error.errno not in _OCCUPIED or not (folder / version).exists():
-                    raise
-                number += 1  # Another process took this number a moment ago.
-            else:
-                sync(folder)
-                return installed(name, version)
+        _keep_shipped(provenance.fitted_with)
+        facts = Manifest(
+            **dict(provenance),
+            name=name,
+            version=_FIRST,
+            sha256=sha256,
+            bytes=model.stat().st_size,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            code_version=__version__,
+            files={key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
+        )
+        return _given_a_number(staging, facts)
+
+
+def _given_a_number(staging: Path, manifest: Manifest) -> InstalledWeights:
+    """Let a folder that has all but its manifest become the next version of its name."""
+    name, folder = manifest.name, staging.parent
+    number = 1 + max(map(version_number, _taken(name)), default=0)
+    while True:
+        version = f"v{number:03d}"
+        named = manifest.model_copy(update={"version": version})
+        write_atomically(staging / MANIFEST_FILE, named.model_dump_json(indent=2) + "\n")
+        try:
+            staging.rename(folder / version)
+        except OSError as error:
+            if error.errno not in _OCCUPIED or not (folder / version).exists():
+                raise
+            number += 1  # Another process took this number a moment ago.
+        else:
+            sync(folder)
+            return installed(name, version)
+
+
+def _keep_shipped(fitted_with: Mapping[str, str]) -> None:
+    """Copy what new weights need of those that came with the program: an update of it takes these away."""
+    for name, sha256 in fitted_with.items():
+        present = [weights for weights in intact_versions(name) if weights.sha256 == sha256]
+        # Lungs and lesions are the live ones, whichever they are.
+        if not present or not all(weights.shipped for weights in present):
+            continue
+        if present[0].manifest.role in (Role.LUNGS, Role.LESIONS):
+            continue
+        with _staging(weights_root() / name) as staging:
+            shutil.copytree(present[0].path.parent, staging, dirs_exist_ok=True)
+            sync(staging / MODEL_FILE)
+            _given_a_number(staging, present[0].manifest)
 
 
 def _taken(name: str) -> set[str]:
