@@ -6,8 +6,8 @@ The site's patients are phantoms whose lungs are airless towards the back, as in
 it; the shipped network takes much of that for chest wall. Readers correct the masks of 12 patients: 7 are learned
 from, 3 validate and 2 test. After one `lungs` training of the usual kind (beginning at the shipped version, with the
 gate), both versions are judged on 12 further patients, on the same patients with healthy lungs, and on real scans that
-are made airless in the same way, whose masks are those of the shipped network before that. Exit status 1 if the patients
-did not gain surely.
+are made airless in the same way, whose masks are those of the shipped network before that. Exit status 1 if patients
+of the site did not gain surely.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scipy.ndimage import gaussian_filter
 
 from covid_bert.evaluation.estimates import bootstrap, units_by_group
 from covid_bert.lungs import unet
-from covid_bert.phantom import make, write
+from covid_bert.phantom import make
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
 from covid_bert.retraining.judging import lung_dice
 from covid_bert.retraining.parameters import TrainingParameters
@@ -72,16 +72,14 @@ def phantom_case(seed: int, *, ill: bool) -> Case:
 
 
 def labelled(folder: Path, number: int, part: Part) -> LabelledStudy:
-    """A patient of the site with the mask as readers corrected it."""
-    person = make(shape=SHAPE, spacing=SPACING, seed=SEED + number)
-    image, mask = (write(person, folder / f"{kind}-{number}.nii.gz", kind) for kind in ("image", "lungs"))
-    # On the grid of the file, whose axes are others.
-    header = nibabel.load(image)
-    healthy = read(image)
-    filled = airless(healthy, person.lungs.array, SEED + number)
-    nibabel.save(nibabel.Nifti1Image(filled.transpose(2, 1, 0), header.affine), image)
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (image, mask)]
-    return LabelledStudy(f"study-{number}", f"patient-{number}", part, image, hashes[0], mask, hashes[1])
+    """Write a patient of the site, and the mask as readers corrected it."""
+    volume, lungs = phantom_case(SEED + number, ill=True)
+    paths, hashes = [], []
+    for kind, array in (("image", np.asarray(volume.array)), ("mask", lungs)):
+        paths.append(folder / f"{kind}-{number}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), volume.affine), paths[-1])
+        hashes.append(hashlib.sha256(paths[-1].read_bytes()).hexdigest())
+    return LabelledStudy(f"study-{number}", f"patient-{number}", part, paths[0], hashes[0], paths[1], hashes[1])
 
 
 def real_cases(folder: Path, shipped: LoadedSegmenter) -> list[Case]:
