@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,23 @@ def test_a_damaged_history_costs_ways_back_and_is_found(store: Path) -> None:
     assert [finding.problem for finding in verify_installed()] == [Problem.HISTORY]
     publish("mlp", second)
     assert way_back("mlp") == [None, first, second]
+
+
+def test_what_killed_processes_left_goes_with_the_next_version_and_publication(store: Path) -> None:
+    folder = store / "weights" / "mlp"
+    first = install(1)
+    left, young, half = folder / ".incoming-old", folder / ".incoming-new", folder / f".{'0' * 32}.jsonl"
+    for path in (left, young):
+        path.mkdir()
+        (path / "model.safetensors").write_bytes(b"half")
+    half.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    second = install(2)
+    assert not left.exists()
+    assert young.exists(), "another process may still write it"
+    publish("mlp", second)
+    assert not half.exists()
+    assert list_versions("mlp") == [first, second]
 
 
 def _publish_often(home: str, seed: int, count: int) -> None:

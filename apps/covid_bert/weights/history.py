@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covid_bert.errors import BusyError
-from covid_bert.files import replacing, sync
+from covid_bert.files import remove_abandoned, replacing, sync
 from covid_bert.weights.location import check_name, weights_root
 
 HISTORY_FILE = "history.jsonl"
@@ -96,6 +96,8 @@ def publishing(name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK_FILE, timeout=_PATIENCE, mode=0o600):
+            # Of processes that were killed while they moved it.
+            remove_abandoned(folder)
             yield
     except Timeout as error:
         raise BusyError(f"Another version of {name} is being published.", "Try again.") from error

@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,6 +35,8 @@ from covid_bert.weights.store import installed, intact_versions, list_versions, 
 from covid_bert.weights.version_folder import MANIFEST_FILE, MODEL_FILE, InstalledWeights
 
 STAGING_PREFIX = ".incoming-"
+# Nobody writes one version for longer.
+_ABANDONED_SECONDS = 3600.0
 
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES}  # The last one is what Windows says.
 _FIRST = "v001"
@@ -159,6 +162,7 @@ def _save(tensors: Mapping[str, Tensor], model: Path, architecture: str) -> None
 def _staging(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the versions, gone at the end unless it was renamed."""
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     try:
         staging.chmod(0o755)
@@ -168,3 +172,11 @@ def _staging(folder: Path) -> Iterator[Path]:
         # A name under which nothing was ever installed leaves no empty folder.
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left half written."""
+    for left in folder.glob(f"{STAGING_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime <= time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(left)
