@@ -42,7 +42,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _tiny(small_networks, lesions_by_density, monkeypatch, prepared) -> None:
-    monkeypatch.setattr(channel_cache, "home", lambda: prepared)
+    monkeypatch.setattr(channel_cache, "channels_folder", lambda _image: prepared / "channels")
     monkeypatch.setattr(reference, "home", lambda: prepared)
     monkeypatch.setattr(reference, "FULL", REFERENCE_SIZE)
     monkeypatch.setattr(classifiers, "AGGREGATOR_STEPS", 3)
