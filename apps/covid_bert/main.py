@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
+from covid_bert.datastore.forgetting import forget
 from covid_bert.datastore.names import UPLOAD_PREFIX
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.errors import NotFoundError
@@ -49,11 +50,14 @@ class CovidBertApp(MONAILabelApp):
         """Local studies through our datastore; DICOMweb and others as MONAI Label has them."""
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
-        return StudyDatastore(
+        store = StudyDatastore(
             self.studies,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+        # MONAI Label's own server has no timer for that.
+        forget(Path(self.studies))
+        return store
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a model on a study of the datastore, of a session or uploaded with the request; on no other path."""

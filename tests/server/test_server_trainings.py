@@ -269,7 +269,7 @@ def test_trainings_are_jobs_of_those_who_asked(studies: Path) -> None:
 
 
 def test_only_the_newest_runs_are_remembered(studies: Path, monkeypatch) -> None:
-    monkeypatch.setattr("covid_bert.server.training.trainings._REMEMBERED", 2)
+    monkeypatch.setattr("covid_bert.server.training.trainings.REMEMBERED_RUNS", 2)
     with training(studies) as trainings:
         runs = []
         asked(studies, "hold")
@@ -281,6 +281,9 @@ def test_only_the_newest_runs_are_remembered(studies: Path, monkeypatch) -> None
         await_epoch(first)
         await_that(lambda: not runs[0].folder.path.exists())
         assert [run.request.id for run in trainings.runs()] == [run.request.id for run in (first, *runs[1:])]
+        # Others forget too, for example a training at the command line.
+        runs[1].folder.remove()
+        assert [run.request.id for run in trainings.runs()] == [run.request.id for run in (first, runs[2])]
 
 
 def _no_space(*_: object) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from covid_bert.datastore.index import INDEX_NAME
 from covid_bert.errors import NotEnoughLabelsError
 from covid_bert.retraining.cases import LabelSet, LeftOut
-from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.derived import label_cache, marked, retraining_folder
 from covid_bert.retraining.parameters import TRAINERS, TrainingParameters
 from covid_bert.retraining.records import CurvePoint, GateDecision, Measured
 from covid_bert.retraining.run_folder import LOCK_FILE, list_runs, new_run
@@ -20,6 +21,7 @@ require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or
 
 from fastapi import HTTPException  # noqa: E402
 
+from covid_bert.main import CovidBertApp  # noqa: E402
 from covid_bert.tasks.train import DESCRIPTIONS, LabelTraining, newest_first, trainers  # noqa: E402
 
 GATE = GateDecision(passed=False, reason="Worse on the phantoms.", rule="None.", against="v001")
@@ -64,6 +66,21 @@ def test_a_training_of_the_stock_server(tmp_path: Path) -> None:
     assert request.origin == "monailabel"
     assert folder.lines(5) == ["A sentence."]
     assert not folder.work.exists()
+
+
+@pytest.mark.parametrize("start", ["server", "training"])
+def test_what_was_derived_from_a_study_that_is_gone_goes_at_a_start(tmp_path: Path, start: str) -> None:
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    (studies / INDEX_NAME).write_text("{}")
+    mask = label_cache(studies) / "consensus" / marked(studies / "gone.nii.gz", "mask.nii.gz")
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    if start == "server":
+        CovidBertApp(app_dir=str(tmp_path), studies=str(studies), conf={})
+    else:
+        LabelTraining("lungs", studies, read=read, fit=fit)({"model": "lungs"}, None)
+    assert not mask.exists()
 
 
 def test_errors_have_a_status_and_stay_to_be_seen(tmp_path: Path) -> None:

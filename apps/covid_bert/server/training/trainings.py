@@ -88,6 +88,8 @@ class Trainings:
     def runs(self) -> list[Run]:
         """The trainings that are known, the oldest first."""
         with self._lock:
+            # Old ones are forgotten, not only here.
+            self._runs = [run for run in self._runs if not run.ended or run.folder.path.exists()]
             for run in self._runs:
                 if run.ended:
                     run.look_again()
@@ -256,8 +258,6 @@ class Trainings:
         if (run.standing.error or {}).get("code") != OutputError.code:
             run.folder.remove_work()
         forget_old_runs(self._folder, keep=REMEMBERED_RUNS)
-        with self._lock:
-            self._runs = [known for known in self._runs if not known.ended or known.folder.path.exists()]
         try:
             self._on_end(run)
         except Exception as error:
