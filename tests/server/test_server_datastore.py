@@ -49,6 +49,7 @@ def serving(studies: Path) -> TestClient:
     from covid_bert.datastore.store import StudyDatastore
     from covid_bert.server import failures
     from covid_bert.server.datastore_routes import install
+    from covid_bert.server.whole_studies import WholeStudies
 
     app = FastAPI()
     failures.install(app)
@@ -59,7 +60,7 @@ def serving(studies: Path) -> TestClient:
         return await call_next(request)
 
     store = StudyDatastore(str(studies))
-    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None))
+    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None), WholeStudies(10**7))
     return TestClient(app, raise_server_exceptions=False)
 
 
