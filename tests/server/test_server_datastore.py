@@ -50,6 +50,7 @@ def serving(studies: Path, **options: object) -> TestClient:
     from covid_bert.datastore.store import StudyDatastore
     from covid_bert.server import failures
     from covid_bert.server.datastore_routes import install
+    from covid_bert.server.whole_studies import WholeStudies
 
     app = FastAPI()
     failures.install(app)
@@ -60,7 +61,8 @@ def serving(studies: Path, **options: object) -> TestClient:
         return await call_next(request)
 
     store = StudyDatastore(str(studies))
-    install(app, SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None), **options)
+    opened = SimpleNamespace(datastore=lambda: store, on_save_label=lambda *_: None)
+    install(app, opened, WholeStudies(10**7), **options)
     return TestClient(app, raise_server_exceptions=False)
 
 

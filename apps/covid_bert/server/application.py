@@ -56,6 +56,7 @@ from covid_bert.server.training import routes as training
 from covid_bert.server.training.jobs import TrainingJobs
 from covid_bert.server.training.setup import open_trainings
 from covid_bert.server.training.trainings import Trainings
+from covid_bert.server.whole_studies import WholeStudies
 from covid_bert.tasks.scoring import METHOD, missing, studies_of
 from covid_bert.weights.location import folder_of_studies
 
@@ -117,7 +118,7 @@ def create_routes(
         result_hours=configuration.result_hours,
         job_minutes=configuration.job_minutes,
     )
-    masks = MaskChecker(most_voxels)
+    masks, whole = MaskChecker(most_voxels), WholeStudies(most_voxels)
     if isinstance(store := opened.datastore(), StudyDatastore):
         store.check_masks_with(masks.check)
     audit = AuditLog(default_audit_folder())
@@ -148,7 +149,7 @@ def create_routes(
         yield
         # On a thread: who still waits for a job is being told meanwhile.
         await run_in_threadpool(
-            _close, batches, trainings, runner, kept, masks, store, scoring, reservations, forgetting
+            _close, batches, trainings, runner, kept, masks, whole, store, scoring, reservations, forgetting
         )
 
     # The pages of documentation would load their scripts from the internet.
@@ -172,7 +173,7 @@ def create_routes(
     inference.install(app, runner, opened, hold_session, save)
     batch.install(app, batches, opened)
     sessions.install(app, kept, on_end=runner.remove_gone)
-    datastore_routes.install(app, opened, on_remove=runner.remove_gone)
+    datastore_routes.install(app, opened, whole, on_remove=runner.remove_gone)
     jobs.install(app, runner, hold_session, TrainingJobs(trainings))
     training.install(app, trainings)
     weights_routes.install(app)
@@ -186,6 +187,7 @@ def _close(
     runner: JobRunner,
     kept: SessionStore,
     masks: MaskChecker,
+    whole: WholeStudies,
     store: Datastore,
     scoring: Scoring,
     reservations: Reservations,
@@ -197,6 +199,7 @@ def _close(
             closing.callback(store.close)
         closing.callback(masks.close)
         closing.callback(forgetting.close)
+        closing.callback(whole.close)
         closing.callback(kept.close)
         closing.callback(runner.close)
         closing.callback(trainings.close)

@@ -9,18 +9,20 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi import FastAPI, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
 from covid_bert.datastore.information import LABEL_BYTES, checked
 from covid_bert.datastore.names import MASK_SUFFIXES, UPLOAD_SUFFIXES, LabelTag, check_mask_tag, required_suffix
+from covid_bert.datastore.sending import is_one_image, told_information
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
 from covid_bert.errors import NotFoundError, ParameterError
 from covid_bert.server.received import received
+from covid_bert.server.whole_studies import WholeStudies, remove_written
 
 if TYPE_CHECKING:
     from covid_bert.main import CovidBertApp
@@ -52,7 +54,9 @@ class StudyLabelReply(BaseModel):
     version: Version
 
 
-def install(app: FastAPI, opened: CovidBertApp, on_remove: Callable[[], None] = lambda: None) -> None:
+def install(
+    app: FastAPI, opened: CovidBertApp, whole: WholeStudies, on_remove: Callable[[], None] = lambda: None
+) -> None:
     """Add the routes to an application, which turns `CovidBertError` into replies.
 
     Nothing is added where the studies come from elsewhere than a folder.
@@ -63,19 +67,21 @@ def install(app: FastAPI, opened: CovidBertApp, on_remove: Callable[[], None] = 
         The application.
     opened
         MONAI Label's app, for its datastore.
+    whole
+        Writes studies in several files as one; closed by the caller.
     on_remove
         Called when a study was removed.
     """
     store = opened.datastore()
     if isinstance(store, StudyDatastore):
         # Plain functions run on threads: disk and locks are never waited for on the event loop.
-        _add_reading(app, store)
+        _add_reading(app, store, whole)
         _add_versions(app, store)
         _add_writing(app, store, opened)
         _add_removing(app, store, on_remove)
 
 
-def _add_reading(app: FastAPI, store: StudyDatastore) -> None:
+def _add_reading(app: FastAPI, store: StudyDatastore, whole: WholeStudies) -> None:
     @app.get("/datastore/", tags=["Datastore"], summary="List studies and labels", response_model=None)
     def listing(output: Output = Output.STATS) -> Any:
         if output is Output.ALL:
@@ -84,21 +90,23 @@ def _add_reading(app: FastAPI, store: StudyDatastore) -> None:
 
     @app.head("/datastore/image", tags=["Datastore"], summary="Ask whether there is an image", response_model=None)
     def has_image(image: Identifier, check_sum: str | None = None) -> dict[str, Any]:
-        path = _image(store, image)
-        if check_sum and not _has_checksum(path, check_sum):
+        path = Path(_found(store.get_image_uri(image)))
+        if check_sum and not (path.is_file() and _has_checksum(path, check_sum)):
             raise NotFoundError("The image has another checksum.", "Download it again.")
         return {}
 
     @app.get("/datastore/image", tags=["Datastore"], summary="Download an image", response_class=FileResponse)
     def image_file(image: Identifier) -> FileResponse:
-        path = _image(store, image)
-        return FileResponse(path, media_type=_ANY_FILE, filename=path.name)
+        path = Path(_found(store.get_image_uri(image)))
+        if is_one_image(path):
+            return FileResponse(path, media_type=_ANY_FILE, filename=path.name)
+        written = whole.write(path)
+        remove = BackgroundTask(remove_written, written)
+        return FileResponse(written, media_type=_ANY_FILE, filename=written.name, background=remove)
 
     @app.get("/datastore/image/info", tags=["Datastore"], summary="What is known of an image", response_model=None)
     def image_info(image: Identifier) -> dict[str, Any]:
-        known: dict[str, Any] = _found(store.get_image_info(image))
-        # The server's own path of the study is nobody else's business.
-        return {name: value for name, value in known.items() if name != "path"}
+        return told_information(_found(store.get_image_info(image)))
 
     @app.head("/datastore/label", tags=["Datastore"], summary="Ask whether there is a label", response_model=None)
     def has_label(image: Identifier, tag: str) -> dict[str, Any]:
@@ -207,14 +215,6 @@ def _found(value: Any) -> Any:
     if not value:
         raise NotFoundError("The server has no such study or label.", "Ask for the list with GET /datastore/.")
     return value
-
-
-def _image(store: StudyDatastore, identifier: str) -> Path:
-    path = Path(_found(store.get_image_uri(identifier)))
-    if not path.is_file():
-        # As MONAI Label answers for a folder of DICOM files.
-        raise HTTPException(404)
-    return path
 
 
 def _object(text: str) -> dict[str, Any]:

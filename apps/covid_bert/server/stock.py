@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.reading import text_of
+from covid_bert.datastore.sending import told_information
 from covid_bert.main import CovidBertApp
 from covid_bert.server.audit_events import note_study
 from covid_bert.server.authentication import caller_of
@@ -81,6 +82,4 @@ def install(app: FastAPI, opened: CovidBertApp, reservations: Reservations, scor
         handed = dict(store.get_image_info(study).get("strategy", {}))
         handed[strategy] = {"ts": int(time.time()), "client_id": given.client_id or caller.name}
         store.update_image_info(study, {"strategy": handed})
-        # The server's own path of the study is nobody else's business.
-        facts = {name: value for name, value in store.get_image_info(study).items() if name != "path"}
-        return {**facts, **found}
+        return {**told_information(store.get_image_info(study)), **found}

@@ -13,7 +13,7 @@ from covid_bert.volumes.windows import (
     gray8_slices,
     to_gray8,
 )
-from covid_bert.volumes.writing import write_map, write_mask
+from covid_bert.volumes.writing import write_map, write_mask, write_study
 
 __all__ = [
     "CONTEXT_WINDOW",
@@ -32,4 +32,5 @@ __all__ = [
     "to_gray8",
     "write_map",
     "write_mask",
+    "write_study",
 ]

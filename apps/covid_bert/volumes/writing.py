@@ -67,6 +67,14 @@ def write_map(values: npt.NDArray[np.generic], volume: Volume, path: str | Path)
     return _write(values, volume, Path(path), {}, labels=False)
 
 
+def write_study(volume: Volume, path: str | Path) -> Path:
+    """Write the values of a study as one image on the grid of its own files, of which nothing else is kept.
+
+    Parameters, returned path and errors are those of `write_mask`; on tilted slices values are interpolated linearly.
+    """
+    return _write(volume.array, volume, Path(path), {}, labels=False)
+
+
 def _write(array: npt.NDArray[np.generic], volume: Volume, path: Path, names: dict[str, int], *, labels: bool) -> Path:
     suffix = next((known for known in _SUFFIXES if path.name.lower().endswith(known)), None)
     if suffix is None:
