@@ -15,11 +15,12 @@ from covid_bert.active_learning.diversity import standardised
 from covid_bert.lungs.unet import CONTEXT, default_segmenter
 from covid_bert.segmentation import border_entropy, input_channels, scale
 from covid_bert.volumes.windows import LUNG_WINDOW
-from learning.rounds import TEST_SHARE, fitted, sigmoid
+from learning.rounds import fitted, sigmoid
 
 FloatArray = npt.NDArray[np.float64]
 GRID = 64
 COMPONENTS = 32
+TEST_SHARE = 0.35
 # Neighbouring slices of a study are dealt out together; the set does not say where a study ends.
 BLOCK = 14
 PIXELS = 400
@@ -114,14 +115,14 @@ class MaskTeam:
         return self._dice(self._fit(self._candidates))
 
     def curve(self, strategy: str, seed: int, *, labels: int) -> FloatArray:
-        """Mean Dice on the test after each number of labelled slices; see `learning.rounds.curve`."""
+        """Rows of labels and mean Dice on the test, for slices that are labelled one after the other."""
         generator = np.random.default_rng([seed, 4])
-        labelled, found = [self._start], np.full(labels + 1, np.nan)
+        labelled, found = [self._start], []
         while True:
             head = self._fit(np.array(labelled))
-            found[len(labelled)] = self._dice(head)
+            found.append((len(labelled), self._dice(head)))
             if len(labelled) == labels:
-                return found
+                return np.array(found, np.float64)
             free = np.setdiff1d(self._candidates, labelled)
             if strategy == "random":
                 labelled.append(int(generator.choice(free)))

@@ -13,26 +13,20 @@ import torch
 
 from covid_bert.evaluation.sources import list_studies
 from covid_bert.evaluation.studies import ExternalStudy
-from covid_bert.lesions.network import ARCHITECTURE as LESION_ARCHITECTURE
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
-from covid_bert.networks.classifiers import ClipNetwork
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.progress import Progress
-from covid_bert.segmentation import load_segmenter
-from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS, S1_CONFIGURATIONS, Part
-from covid_bert.systems.loading import LoadedNetwork, load_network
+from covid_bert.systems.configuration import BASELINE_CONFIGURATIONS
+from covid_bert.systems.loading import LoadedNetwork, load_networks
 from covid_bert.systems.segmented import SegmentedStudy
 from covid_bert.systems.slices import prepare_slices
-from covid_bert.training.lesion_evidence import LesionEvidence
-from covid_bert.training.material import load_material
-from covid_bert.training.predictions import embed_studies
-from covid_bert.training.studies import make_studies
 from covid_bert.weights.identity import WeightsIdentity
-from covid_bert.weights.store import live, load_into
-from covid_bert.weights.untrained import untrained
+from covid_bert.weights.store import live
 
 Say = Callable[[str], None]
 FloatArray = npt.NDArray[np.float32]
+CLEAR, INFECTED = "clear", "infected"
+SLICES_IN_BLOCK = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,67 +35,17 @@ class LabelPool:
 
     Parameters
     ----------
-    name
-        For people.
     stages
         float32 (items, channels) each: what the first and the second stage's head read.
-    positive
-        bool (items): the label.
-    persons
-        (items): whose they are; those of one person are held out together where `by_person` is true.
-    by_person
-        Whether test items are those of persons that the pool does not have.
+    kinds
+        (items): what each item is; one of the kinds is the class to be learned.
+    groups
+        (items): those of one group are dealt out together, because they are alike.
     """
 
-    name: str
     stages: tuple[FloatArray, FloatArray]
-    positive: npt.NDArray[np.bool_]
-    persons: npt.NDArray[np.str_]
-    by_person: bool
-
-
-def generated_pool(samples: Path, cache: Path, *, count: int, seed: int, say: Say) -> LabelPool:
-    """Studies with planted lesions in the sample data and in phantoms, as the shipped clip network embeds them.
-
-    Parameters
-    ----------
-    samples
-        The project's sample data.
-    cache
-        Keeps studies and embeddings.
-    count, seed
-        See `covid_bert.training.studies.plan_studies`.
-    say
-        Told what is under way.
-    """
-    lesions = live(LESION_WEIGHTS)
-    part = S1_CONFIGURATIONS["small"].parts["clip"]
-    # Not as the systems load it: `embed_studies` folds the batch norms itself.
-    module, _ = untrained(part.architecture, 0)
-    assert lesions is not None
-    assert isinstance(module, ClipNetwork)
-    file = cache / f"generated-{seed}-{count}-{_digest(lesions.sha256, load_into(module, part.weights))}.npz"
-    if not file.exists():
-        materials = load_material([samples])
-        evidence = LesionEvidence(load_segmenter(lesions, LESION_ARCHITECTURE, "cpu"))
-        studies = make_studies(
-            materials,
-            cache / f"studies-{seed}-{lesions.sha256[:12]}",
-            evidence,
-            count=count,
-            seed=seed,
-            workers=0,
-            on_study=lambda number: say(f"studies {number}/{count}") if number % 20 == 0 else None,
-        )
-        embedded = embed_studies(module, studies)
-        np.savez(
-            file,
-            first=np.stack([item.windows.mean(0).numpy() for item in embedded]),
-            second=np.stack([item.windows.amax(0).numpy() for item in embedded]),
-            positive=np.array([study.plan.pattern == "covid-like" and study.label == 0 for study in studies]),
-            persons=np.array([study.source for study in studies]),
-        )
-    return _kept(file, "generated studies", by_person=False)
+    kinds: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.intp]
 
 
 def slice_pool(data: Path, samples: Path, cache: Path, *, say: Say) -> LabelPool:
@@ -112,10 +56,15 @@ def slice_pool(data: Path, samples: Path, cache: Path, *, say: Say) -> LabelPool
     data
         Folder with the external sets; those with labels of slices or masks of lesions, or of healthy persons, are
         taken, and none that the shipped networks have learned from.
-    samples, cache, say
-        As for `generated_pool`.
+    samples
+        The project's sample data.
+    cache
+        Keeps embeddings.
+    say
+        Told what is under way.
     """
-    network = _network(BASELINE_CONFIGURATIONS["small"].parts["slice"])
+    loaded = load_networks(BASELINE_CONFIGURATIONS["small"], torch.device("cpu"), torch.float32)
+    network = loaded.by_role["slice"]
     lesions = live(LESION_WEIGHTS)
     assert lesions is not None
     file = cache / f"slices-{_digest(lesions.sha256, network.identity)}.npz"
@@ -134,7 +83,20 @@ def slice_pool(data: Path, samples: Path, cache: Path, *, say: Say) -> LabelPool
             found["positive"].append(infected[indices])
             found["persons"].append(np.full(len(indices), one.facts.patient))
         np.savez(file, **{name: np.concatenate(values) for name, values in found.items()})
-    return _kept(file, "slices of real studies", by_person=True)
+    with np.load(file, allow_pickle=False) as held:
+        kinds = np.where(held["positive"], INFECTED, CLEAR)
+        return LabelPool((held["first"], held["second"]), kinds, _blocks(held["persons"]))
+
+
+def _blocks(persons: npt.NDArray[np.str_]) -> npt.NDArray[np.intp]:
+    """Number of the block of neighbouring slices that each slice is in; the slices of a person follow each other."""
+    found = np.empty(len(persons), np.intp)
+    first = 0
+    for person in dict.fromkeys(persons):
+        rows = np.flatnonzero(persons == person)
+        found[rows] = first + np.arange(len(rows)) // SLICES_IN_BLOCK
+        first = int(found[rows[-1]]) + 1
+    return found
 
 
 def _infected(study: ExternalStudy) -> npt.NDArray[np.bool_] | None:
@@ -161,15 +123,6 @@ def _embed_slices(study: ExternalStudy, network: LoadedNetwork) -> tuple[FloatAr
     return np.stack(embeddings), np.stack(features), stack.indices
 
 
-def _network(part: Part) -> LoadedNetwork:
-    return load_network(part, torch.device("cpu"), torch.float32)
-
-
 def _digest(*networks: str | WeightsIdentity) -> str:
     facts = [network if isinstance(network, str) else str(network.sha256) for network in networks]
     return hashlib.sha256("".join(facts).encode()).hexdigest()[:12]
-
-
-def _kept(file: Path, name: str, *, by_person: bool) -> LabelPool:
-    with np.load(file, allow_pickle=False) as held:
-        return LabelPool(name, (held["first"], held["second"]), held["positive"], held["persons"], by_person)

@@ -1,8 +1,7 @@
-"""One simulated team: it labels item after item, the heads are fitted anew, and what they are worth is measured."""
+"""One simulated team: it labels batch after batch, the heads are fitted anew, and what they are worth is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +15,42 @@ from learning.pools import LabelPool
 
 FloatArray = npt.NDArray[np.float64]
 STRATEGIES = ("random", "uncertainty", "diversity", "mixed")
-START_EACH = 2
-TEST_SHARE = 0.35
+# Labels at the beginning: cases that are known already.
+START_POSITIVE, START_OTHER = 2, 8
+BATCH = 5
 COMPONENTS = 24
 RIDGE = 1.0
-_NEWTON_STEPS = 12
-_SMALLEST_CLASS = 8
+_NEWTON_STEPS, _SMALL_STEP = 12, 1e-4
+_SMALLEST_CLASS = 15
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a team wants to find, and how rare it is.
+
+    Parameters
+    ----------
+    kind
+        Of the pool's kinds: the class to be learned.
+    prevalence
+        Its share in what can be labelled, reached by leaving some of it out.
+    plain
+        The kind that nearly all others are of; what is neither is hard to tell from the class.
+    hard
+        Share of those in what can be labelled, reached in the same way; None leaves them as they are.
+    held_out
+        Share of the groups that are measured on and never labelled.
+    """
+
+    kind: str
+    prevalence: float
+    plain: str
+    hard: float | None
+    held_out: float
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Dealt:
     """What can be labelled and what is measured on, as the heads read it.
 
     Parameters
@@ -37,66 +62,61 @@ class Split:
     pool_positive, test_positive
         bool (items).
     start
-        Items that are labelled at the beginning, two of each class.
+        Items that are labelled at the beginning.
     """
 
-    pool: tuple[FloatArray, FloatArray]
-    test: tuple[FloatArray, FloatArray]
+    pool: tuple[FloatArray, ...]
+    test: tuple[FloatArray, ...]
     embeddings: FloatArray
     pool_positive: npt.NDArray[np.bool_]
     test_positive: npt.NDArray[np.bool_]
     start: list[int]
 
 
-def split(pool: LabelPool, seed: int, *, prevalence: float | None = None) -> Split:
-    """Deal the items out to the pool and the test.
+def deal(pool: LabelPool, situation: Situation, seed: int) -> Dealt:
+    """Deal the items out to what can be labelled and what is measured on, which have no group in common.
+
+    What is left out to make the class rare is measured on too.
 
     Parameters
     ----------
     pool
         All items.
+    situation
+        What is looked for.
     seed
         Of the dealing.
-    prevalence
-        Share of positive items in the pool, reached by leaving some of them out; None leaves it as it is.
     """
     generator = np.random.default_rng([seed, 1])
-    held = _held_out(pool, generator)
-    candidates, test = np.flatnonzero(~held), np.flatnonzero(held)
-    if prevalence is not None:
-        negative, positive = (candidates[pool.positive[candidates] == value] for value in (False, True))
-        wanted = min(len(positive), round(len(negative) * prevalence / (1 - prevalence)))
-        candidates = np.sort(np.concatenate([negative, generator.permutation(positive)[:wanted]]))
-    # All that is done with unlabelled items may be done with the pool alone.
+    positive, plain = pool.kinds == situation.kind, pool.kinds == situation.plain
+    groups = np.unique(pool.groups)
+    while True:
+        held = np.isin(pool.groups, generator.permutation(groups)[: round(situation.held_out * len(groups))])
+        free = generator.permutation(np.flatnonzero(~held))
+        normal, hard = free[plain[free]], free[~plain[free] & ~positive[free]]
+        if situation.hard is not None:
+            hard = hard[: round(len(normal) * situation.hard / (1 - situation.hard - situation.prevalence))]
+        others = np.concatenate([normal, hard])
+        wanted = round(len(others) * situation.prevalence / (1 - situation.prevalence))
+        candidates = np.sort(np.concatenate([others, free[positive[free]][:wanted]]))
+        test = np.flatnonzero(~np.isin(pool.groups, pool.groups[candidates]))
+        if min(positive[test].sum(), (~positive[test]).sum()) >= _SMALLEST_CLASS:
+            break
+    # All that is done with unlabelled items may be done with those that can be labelled, and with no others.
     parts = [_principal(stage[candidates], stage[test]) for stage in pool.stages]
-    positive = pool.positive[candidates]
     start = [
         int(item)
-        for value in (True, False)
-        for item in generator.permutation(np.flatnonzero(positive == value))[:START_EACH]
+        for value, count in ((True, START_POSITIVE), (False, START_OTHER))
+        for item in generator.permutation(np.flatnonzero(positive[candidates] == value))[:count]
     ]
-    return Split(
-        (parts[0][0], parts[1][0]),
-        (parts[0][1], parts[1][1]),
+    return Dealt(
+        tuple(part[0] for part in parts),
+        tuple(part[1] for part in parts),
         standardised(pool.stages[0][candidates]),
-        positive,
-        pool.positive[test],
+        positive[candidates],
+        positive[test],
         start,
     )
-
-
-def _held_out(pool: LabelPool, generator: np.random.Generator) -> npt.NDArray[np.bool_]:
-    if not pool.by_person:
-        held = np.zeros(len(pool.positive), bool)
-        held[generator.permutation(len(held))[: round(TEST_SHARE * len(held))]] = True
-        return held
-    persons = sorted(set(pool.persons))
-    while True:
-        chosen = [str(person) for person in generator.permutation(persons)[: round(TEST_SHARE * len(persons))]]
-        held = np.isin(pool.persons, chosen)
-        counts = [(pool.positive[part] == value).sum() for part in (held, ~held) for value in (True, False)]
-        if min(counts) >= _SMALLEST_CLASS:
-            return held
 
 
 def _principal(pool: npt.NDArray[np.float32], test: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
@@ -119,7 +139,10 @@ def fitted(features: FloatArray, positive: npt.NDArray[np.bool_]) -> FloatArray:
         gradient = features.T @ (probability - positive) + penalty * coefficients
         weight = np.maximum(probability * (1 - probability), 1e-6)
         step = np.linalg.solve((features * weight[:, None]).T @ features + np.diag(penalty), gradient)
-        coefficients = coefficients - step * min(1.0, 5.0 / np.abs(step).max())
+        largest = float(np.abs(step).max())
+        coefficients = coefficients - step * min(1.0, 5.0 / max(largest, 1e-12))
+        if largest < _SMALL_STEP:
+            break
     return coefficients
 
 
@@ -128,15 +151,13 @@ def sigmoid(values: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -30, 30))))
 
 
-def curve(
-    dealt: Split,
-    strategy: str,
-    seed: int,
-    *,
-    labels: int,
-    value: Callable[[str, Measured], FloatArray] = values_of,
-) -> FloatArray:
-    """AUC on the test after each number of labels.
+def full(dealt: Dealt) -> float:
+    """AUC on the test with all labels."""
+    return _worth(dealt, list(range(len(dealt.pool_positive))))[0]
+
+
+def curve(dealt: Dealt, strategy: str, seed: int, *, labels: int) -> FloatArray:
+    """AUC on the test after each round.
 
     Parameters
     ----------
@@ -148,32 +169,33 @@ def curve(
         Of what is drawn.
     labels
         Until how many are labelled.
-    value
-        Worth of each item for a strategy; the largest is labelled next.
 
     Returns
     -------
     float array
-        (labels + 1): NaN below the number of labels at the start.
+        (rounds, 3): labels, AUC, and how many of the labels are of the class that is looked for.
     """
     generator = np.random.default_rng([seed, 2])
-    labelled = list(dealt.start)
-    found = np.full(labels + 1, np.nan)
+    labelled, found = list(dealt.start), []
     while True:
-        heads = [fitted(stage[labelled], dealt.pool_positive[labelled]) for stage in dealt.pool]
-        scores = np.mean([sigmoid(stage @ head) for stage, head in zip(dealt.test, heads, strict=True)], axis=0)
-        found[len(labelled)] = auc(scores, dealt.test_positive)
-        if len(labelled) == labels:
-            return found
-        free = np.setdiff1d(np.arange(len(dealt.pool_positive)), labelled)
-        if strategy == "random":
-            labelled.append(int(generator.choice(free)))
-            continue
-        stages = np.stack([sigmoid(stage[free] @ head) for stage, head in zip(dealt.pool, heads, strict=True)])
+        worth, heads = _worth(dealt, labelled)
+        found.append((len(labelled), worth, dealt.pool_positive[labelled].sum()))
+        if len(labelled) + BATCH > min(labels, len(dealt.pool_positive)):
+            return np.array(found, np.float64)
+        stages = np.stack([sigmoid(stage @ head) for stage, head in zip(dealt.pool, heads, strict=True)])
         shares = np.stack([stages, 1 - stages], axis=-1)
-        measured = Measured(
-            np.stack([entropy(shares.mean(axis=0)), disagreement(shares)]),
-            dealt.embeddings[free],
-            dealt.embeddings[labelled],
-        )
-        labelled.append(int(free[np.argmax(value(strategy, measured))]))
+        unsure = np.stack([entropy(shares.mean(axis=0)), disagreement(shares)])
+        # Scores are those of the last training for the whole batch; what is handed out counts as covered at once.
+        for _ in range(BATCH):
+            free = np.setdiff1d(np.arange(len(dealt.pool_positive)), labelled)
+            if strategy == "random":
+                labelled.append(int(generator.choice(free)))
+                continue
+            known = Measured(unsure[:, free], dealt.embeddings[free], dealt.embeddings[labelled])
+            labelled.append(int(free[np.argmax(values_of(strategy, known))]))
+
+
+def _worth(dealt: Dealt, labelled: list[int]) -> tuple[float, list[FloatArray]]:
+    heads = [fitted(stage[labelled], dealt.pool_positive[labelled]) for stage in dealt.pool]
+    scores = np.mean([sigmoid(stage @ head) for stage, head in zip(dealt.test, heads, strict=True)], axis=0)
+    return auc(scores, dealt.test_positive), heads

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from covid_bert.active_learning.diversity import distances, standardised
+from covid_bert.active_learning.diversity import coverage, distances, standardised
 from covid_bert.active_learning.scores import StudyScores
 from covid_bert.active_learning.uncertainty import combined, ranks
 from covid_bert.errors import ParameterError
@@ -76,7 +76,7 @@ def values_of(strategy: str, known: Measured) -> FloatArray:
     ----------
     strategy
         One of `SCORED_STRATEGIES`. ``uncertainty``: the mean place over all measures. ``diversity``: the distance from
-        the nearest covered study. ``mixed``: the mean of both places.
+        the nearest covered study. ``mixed``: the mean of the places by uncertainty and by `coverage`.
     known
         Of n studies.
 
@@ -95,8 +95,8 @@ def values_of(strategy: str, known: Measured) -> FloatArray:
     if strategy == "diversity":
         return distances(known.embeddings, known.covered)
     if strategy == "mixed":
-        unsure, apart = ranks(combined(known.uncertainty)), ranks(distances(known.embeddings, known.covered))
-        return (unsure + apart) / 2
+        unsure, covering = ranks(combined(known.uncertainty)), ranks(coverage(known.embeddings, known.covered))
+        return (unsure + covering) / 2
     raise ParameterError("There is no such strategy.", f"Choose one of {', '.join(SCORED_STRATEGIES)}.")
 
 

@@ -23,7 +23,7 @@ from covid_bert.errors import WeightsError
 _STRATEGIES = {
     "uncertainty": "The study that the networks are least sure of: class scores, stages and mask",
     "diversity": "The study that is least like those that are labelled or handed out",
-    "mixed": "A study that the networks are unsure of and that is unlike those that are labelled",
+    "mixed": "A study that the networks are unsure of, and that stands for others unlike those that are labelled",
 }
 
 
