@@ -64,7 +64,12 @@ def weights_import(
 def weights_publish(
     name: WeightsOrModel,
     version: Annotated[str, typer.Argument(help="Installed version, for example v002.")],
-    despite_gate: Annotated[bool, typer.Option("--despite-gate", help="Also if the gate did not let it pass.")] = False,
+    despite_gate: Annotated[
+        bool,
+        typer.Option(
+            "--despite-gate", help="Also if the gate did not let it pass, or compared it with another version."
+        ),
+    ] = False,
 ) -> None:
     """Make an installed version the live one; a running server uses it from the next request on."""
     from covid_bert.commands.weights import publish_version

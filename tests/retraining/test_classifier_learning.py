@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from covid_bert.networks.architectures import ARCHITECTURES
-from covid_bert.retraining import classifier_learners, classifiers
+from covid_bert.retraining import classifier_judging, classifier_learners, classifiers
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
 from covid_bert.retraining.channel_cache import SeenChannels
 from covid_bert.retraining.classifier_embedding import EmbeddingFolder
-from covid_bert.retraining.classifier_judging import Judged, calibration_of
+from covid_bert.retraining.classifier_judging import Scored, calibration_of
 from covid_bert.retraining.classifier_learners import ImageLearner
 from covid_bert.retraining.classifier_material import ClassifierMaterial, label_of
 from covid_bert.retraining.classifier_systems import Embedded
 from covid_bert.retraining.classifiers import Pace
-from covid_bert.retraining.gate import REFERENCE
+from covid_bert.retraining.measuring import BALANCED, CALIBRATED_LOSS, HELD_OUT, REFERENCE, TEST, VALIDATION
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.run import run
@@ -65,7 +65,7 @@ def case(number: int, *, flipped: bool, part: Part) -> LabelledStudy:
 
 
 def labels(*, flipped: bool) -> LabelSet:
-    parts = [Part.TRAINING] * 12 + [Part.VALIDATION] * 12
+    parts = [Part.TRAINING] * 12 + [Part.VALIDATION] * 12 + [Part.TEST] * 6
     studies = tuple(case(number, flipped=flipped, part=part) for number, part in enumerate(parts))
     return LabelSet(studies, (), "0" * 64, "newest")
 
@@ -75,11 +75,11 @@ def embedded_site(small_networks, monkeypatch) -> None:
     """The first channel of an embedding has the truth; the live network reads it, with some doubt."""
 
     def gathered(labels: LabelSet, _cache, _progress) -> ClassifierMaterial:
-        one, other = (
+        parts = (
             tuple(SeenChannels(s.patient, label_of(s), np.zeros(0), np.zeros(0), s.identifier) for s in labels.of(part))
-            for part in (Part.TRAINING, Part.VALIDATION)
+            for part in Part
         )
-        return ClassifierMaterial(one, other, labels.studies)
+        return ClassifierMaterial(*parts, labels.studies)
 
     def embed(_self, _network, studies) -> list[Embedded]:
         found = []
@@ -108,9 +108,11 @@ def embedded_site(small_networks, monkeypatch) -> None:
     publish(HEAD, add_version(HEAD, state, provenance).version)
 
 
-def trained(folder: Path, *, flipped: bool):
+def trained(folder: Path, *, flipped: bool, identity: str = "run-1"):
     parameters = TrainingParameters(scope="aggregator", epochs=6, device="cpu", precision="float32")
-    return run("covid_baseline", labels(flipped=flipped), parameters, folder, RunProgress(), by="anna")
+    return run(
+        "covid_baseline", labels(flipped=flipped), parameters, folder, RunProgress(), identity=identity, by="anna"
+    )
 
 
 def test_right_labels_make_a_version_that_goes_live_with_a_calibration(embedded_site, tmp_path) -> None:
@@ -124,6 +126,20 @@ def test_right_labels_make_a_version_that_goes_live_with_a_calibration(embedded_
     assert manifest.calibration.fitted_with == manifest.fitted_with
     assert not manifest.demonstration
     assert not any("calibrated" in note for note in outcome.notes)
+    measured = {(item.measure, item.data): item for item in outcome.metrics}
+    assert measured[CALIBRATED_LOSS, TEST].patients == measured[BALANCED, TEST].patients == 6
+    assert (BALANCED, VALIDATION) not in measured, "it was chosen there"
+    assert any(item.data == f"{TEST}, 6 patients" for item in manifest.metrics)
+    assert {item.patients for item in outcome.gate.comparisons if item.data == HELD_OUT} == {18}
+
+
+def test_what_gives_no_probability_does_not_replace_what_gives_one(embedded_site, tmp_path, monkeypatch) -> None:
+    assert trained(tmp_path / "first", flipped=False).published
+    monkeypatch.setattr(classifier_judging, "LEAST_CALIBRATION", 7)
+    outcome = trained(tmp_path / "second", flipped=False, identity="run-2")
+    assert not outcome.published
+    assert outcome.gate.reason.startswith("It gives no calibrated probability, and v002 does. No probability is")
+    assert live(HEAD).version == "v002"
 
 
 def test_a_poisoned_label_set_is_stopped_by_the_reference_studies(embedded_site, tmp_path) -> None:
@@ -138,11 +154,11 @@ def test_a_poisoned_label_set_is_stopped_by_the_reference_studies(embedded_site,
 
 
 def test_a_calibration_needs_patients_of_both_classes_and_scores_that_tell_them_apart() -> None:
-    def judged(count: int, scores: torch.Tensor, persons: int) -> Judged:
+    def judged(count: int, scores: torch.Tensor, persons: int) -> Scored:
         items = [
             Embedded(f"p{n % persons}-{n % 2}", n % 2, torch.zeros(1, 2), torch.zeros(2)) for n in range(2 * count)
         ]
-        return Judged(items, scores, scores)
+        return Scored(items, scores)
 
     right = torch.tensor([[0.8, 0.2], [0.3, 0.7]] * 6)
     assert calibration_of(judged(6, right, 12))[0] is not None

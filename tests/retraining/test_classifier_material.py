@@ -121,14 +121,18 @@ def test_one_corrupt_study_among_good_ones_is_named_and_skipped(lesions_by_densi
     assert material.used == labels.studies
 
 
-def test_test_studies_and_those_without_a_class_are_not_looked_at(lesions_by_density, tmp_path) -> None:
+def test_studies_of_the_test_are_prepared_and_decide_no_fit_and_those_without_a_class_are_passed_over(
+    lesions_by_density, tmp_path
+) -> None:
     labels = site(tmp_path)
-    kept_away = replace(labelled(tmp_path, 30, "covid"), part=Part.TEST, image=Path("nowhere"))
+    tested = labelled(tmp_path, 30, "covid", Part.TEST)
     unnamed = replace(labelled(tmp_path, 31, None), image=Path("nowhere"))
-    progress = RunProgress()
-    material = gather(label_set(*labels.studies, kept_away, unnamed), ChannelCache(device="cpu"), progress)
+    progress, cache = RunProgress(), ChannelCache(device="cpu")
+    material = gather(label_set(*labels.studies, tested, unnamed), cache, progress)
     assert progress.state.left_out == ()
-    assert material.used == labels.studies
+    assert material.used == (*labels.studies, tested)
+    assert [item.source for item in material.test] == [tested.patient]
+    assert material.digest == gather(labels, cache, progress).digest
 
 
 @pytest.mark.parametrize(
@@ -182,4 +186,4 @@ def test_the_scope_follows_the_number_of_labels(asked, studies, chosen) -> None:
         channel_cache.SeenChannels(str(number), number % 2, none, np.zeros(1, np.float32), "")
         for number in range(2 * studies)
     ]
-    assert chosen_scope(asked, ClassifierMaterial(tuple(made), (), ())) == chosen
+    assert chosen_scope(asked, ClassifierMaterial(tuple(made), (), (), ())) == chosen

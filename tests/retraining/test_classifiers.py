@@ -10,17 +10,16 @@ from labelled_site import REFERENCE_SIZE, install_live, label_set, labelled, sit
 
 from covid_bert.errors import CancelledError, NotEnoughLabelsError
 from covid_bert.lungs.mask import LungMask
-from covid_bert.retraining import channel_cache, classifiers, reference
+from covid_bert.retraining import channel_cache, classifier_judging, classifiers, reference
 from covid_bert.retraining.cases import Part
 from covid_bert.retraining.channel_cache import ChannelCache
 from covid_bert.retraining.classifiers import Pace, train_classifier
-from covid_bert.retraining.gate import REFERENCE, VALIDATION
+from covid_bert.retraining.measuring import HELD_OUT, REFERENCE, VALIDATION
 from covid_bert.retraining.models import MODELS
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.run import run
 from covid_bert.systems import SYSTEMS, create
-from covid_bert.training.studies import COVID
 from covid_bert.volumes import read, read_mask
 from covid_bert.weights.store import installed, live, publish
 
@@ -69,7 +68,7 @@ def test_a_candidate_is_installed_and_used_once_it_is_published(system, scope, l
     volume = read(study.image)
     mask = LungMask(read_mask(study.mask, volume), "given")
     old = create(system, "small", device="cpu").classify(volume, mask).result
-    outcome = run(f"covid_{system}", labels, parameters(scope), tmp_path / "run", RunProgress())
+    outcome = run(f"covid_{system}", labels, parameters(scope), tmp_path / "run", RunProgress(), identity="run-1")
     assert set(outcome.versions) == NEW[system, scope]
     assert set(outcome.versions.values()) == {"v002"}
     # One patient of each class cannot say that it is not worse.
@@ -97,21 +96,24 @@ def test_a_candidate_is_installed_and_used_once_it_is_published(system, scope, l
 def test_it_is_judged_by_the_scores_that_the_system_gives(system, labels, tmp_path, monkeypatch) -> None:
     install_live(system)
     shown = {}
-    compare = classifiers.compare
-    monkeypatch.setattr(
-        classifiers, "compare", lambda *judged: shown.update(zip(("v", "r"), judged, strict=True)) or compare(*judged)
-    )
+    compare = classifier_judging.compare_classifiers
+
+    def seen(other, candidate, positive, persons, data, *, against):
+        shown[data] = other
+        return compare(other, candidate, positive, persons, data, against=against)
+
+    monkeypatch.setattr(classifier_judging, "compare_classifiers", seen)
     trained = train_classifier(system, labels, parameters("aggregator"), tmp_path / "run", RunProgress())
-    shown_before = shown["v"].live[:, COVID].tolist()
     studies = labels.of(Part.VALIDATION)
-    for study, expected in zip(studies, shown_before, strict=True):
+    for study, expected in zip(studies, shown[HELD_OUT], strict=True):
         volume = read(study.image)
         mask = LungMask(read_mask(study.mask, volume), "given")
         result = create(system, "small", device="cpu").classify(volume, mask).result
         assert result.class_scores["covid"] == pytest.approx(expected, abs=2e-3)
-    assert {(item.data, item.patients) for item in trained.comparisons} == {(VALIDATION, 2), (REFERENCE, 2)}
-    assert trained.counts == (1, 1)
-    assert all(item.data == VALIDATION for item in trained.metrics)
+    judgement = trained.judgement
+    assert {(item.data, item.patients) for item in judgement.comparisons} == {(HELD_OUT, 2), (REFERENCE, 2)}
+    assert (judgement.opponents, judgement.counts, judgement.standing) == (("v001",), (1, 1), "v001")
+    assert all(item.data == VALIDATION for item in judgement.metrics)
     assert any("No probability is calibrated" in note for note in trained.notes)
     assert [point.epoch for point in trained.curve] == [1, 2]
 
@@ -150,7 +152,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(system, labe
         assert one.name == other.name
         assert all(torch.equal(one.state[key], other.state[key]) for key in one.state)
     assert [point.loss for point in found.curve] == [point.loss for point in expected.curve]
-    assert found.comparisons == expected.comparisons
+    assert found.judgement == expected.judgement
 
 
 def test_other_labels_begin_anew(labels, tmp_path) -> None:
@@ -173,25 +175,39 @@ def test_it_goes_on_from_the_version_it_began_with_and_is_compared_with_the_live
     assert live(head).version == "v002"
     trained = train_classifier("baseline", labels, parameters("aggregator"), tmp_path, RunProgress())
     assert trained.started_from["version"] == "v001"
-    assert trained.against == "v002"
+    assert trained.judgement.opponents == ("v002", "v001"), "the first that was live is the anchor"
 
 
 def test_a_validation_set_without_a_class_is_said(labels, tmp_path) -> None:
     install_live("baseline")
     studies = [study for study in labels.studies if study.part is Part.TRAINING or study.study_class == "covid"]
-    outcome = run("covid_baseline", label_set(*studies), parameters("aggregator"), tmp_path / "run", RunProgress())
+    outcome = run(
+        "covid_baseline",
+        label_set(*studies),
+        parameters("aggregator"),
+        tmp_path / "run",
+        RunProgress(),
+        identity="run-1",
+    )
     assert any("lacks a class" in note for note in outcome.notes)
     assert not outcome.published
-    assert "0 patients without" in outcome.gate.reason
+    assert "include 0 patients without" in outcome.gate.reason
     assert {item.data for item in outcome.gate.comparisons} == {REFERENCE}
     only = [study for study in labels.studies if study.study_class == "covid"]
     with pytest.raises(NotEnoughLabelsError, match="No study without COVID-19"):
-        run("covid_baseline", label_set(*only), parameters("aggregator"), tmp_path / "other", RunProgress())
+        run(
+            "covid_baseline",
+            label_set(*only),
+            parameters("aggregator"),
+            tmp_path / "other",
+            RunProgress(),
+            identity="run-1",
+        )
 
 
 def test_a_manifest_says_what_it_rests_on(labels, tmp_path) -> None:
     before = install_live("s2")
-    outcome = run("covid_s2", labels, parameters("aggregator"), tmp_path / "run", RunProgress())
+    outcome = run("covid_s2", labels, parameters("aggregator"), tmp_path / "run", RunProgress(), identity="run-1")
     made = {name: installed(name, version).manifest for name, version in outcome.versions.items()}
     clip = made["default-clip-network"]
     assert made["default-embedding-mlp"].fitted_with["default-clip-network"] == clip.sha256
@@ -204,6 +220,8 @@ def test_a_manifest_says_what_it_rests_on(labels, tmp_path) -> None:
         assert "study-" not in manifest.model_dump_json()
         assert "patient-" not in manifest.model_dump_json()
     publish(outcome.head, outcome.version)
-    again = run("covid_s2", labels, parameters("aggregator", seed=1), tmp_path / "again", RunProgress())
+    again = run(
+        "covid_s2", labels, parameters("aggregator", seed=1), tmp_path / "again", RunProgress(), identity="run-2"
+    )
     sentence = installed(again.head, again.version).manifest.trained_on
     assert sentence.count("and then") == 1

@@ -86,7 +86,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_lungs(label_set: LabelSet, folder: Path, progress: RunProgress | None = None, **parameters):
     chosen = TrainingParameters(**{"epochs": EPOCHS, "device": "cpu", **parameters})
-    return run("lungs", label_set, chosen, folder, progress or RunProgress())
+    return run("lungs", label_set, chosen, folder, progress or RunProgress(), identity="run-1")
 
 
 def share_found(volume: Volume, dense: np.ndarray) -> float:

@@ -12,9 +12,12 @@ from covid_bert.errors import CancelledError
 from covid_bert.lungs import unet
 from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.retraining import reference
-from covid_bert.retraining.judging import candidate_segmenter, classifier_scores, live_modules, lung_dice
+from covid_bert.retraining.comparing import compare_versions
+from covid_bert.retraining.judging import candidate_segmenter, found_lungs, mean_dice
+from covid_bert.retraining.lung_judging import judge_lungs
 from covid_bert.retraining.models import MODELS
-from covid_bert.retraining.reference import ReferenceSize, classifier_references, compare_lungs, lung_references
+from covid_bert.retraining.progress import RunProgress
+from covid_bert.retraining.reference import ReferenceSize, classifier_references, lung_references
 from covid_bert.training.material import PHANTOM_SEEDS
 from covid_bert.training.studies import COVID
 from covid_bert.weights.location import home
@@ -50,24 +53,23 @@ def files() -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (home() / "retraining").rglob("*.npz")}
 
 
-def test_lungs_are_judged_and_swapped_sides_are_stopped() -> None:
+def test_lungs_are_judged_and_swapped_sides_are_stopped(monkeypatch) -> None:
+    monkeypatch.setattr(reference, "FULL", SMALL)
     live_one = candidate_segmenter(shipped_network(), window())
-    told: list[tuple[str, int, int]] = []
-    same = compare_lungs(live_one, live_one, size=SMALL, tell=lambda *what: told.append(what))
-    assert same.passed
-    assert same.live > 0.95
-    assert same.difference == 0
-    assert [what for what, _, _ in told] == [
-        *["reference studies"] * 2,
-        *["reference studies, live version"] * 2,
-        *["reference studies, candidate"] * 2,
-    ]
-    kept = files()
     swapped = candidate_segmenter(SidesSwapped(shipped_network()), window())
-    poisoned = compare_lungs(live_one, swapped, size=SMALL)
+    lung_references()
+    kept = files()
+    judgement, judged = judge_lungs(swapped, {"v003": live_one, "v001": swapped}, (), RunProgress())
     assert files() == kept, "they are made once"
+    assert not judged
+    poisoned, same = judgement.comparisons
+    assert [item.against for item in judgement.comparisons] == ["v003", "v001"]
     assert not poisoned.passed
+    assert poisoned.other > 0.95
     assert poisoned.candidate < 0.1
+    assert same.passed
+    assert same.difference == 0
+    assert (judgement.counts, judgement.agreement, judgement.live) == ((0,), None, ())
 
 
 def test_a_network_that_finds_no_lungs_has_no_dice() -> None:
@@ -76,7 +78,7 @@ def test_a_network_that_finds_no_lungs_has_no_dice() -> None:
     with torch.no_grad():
         for value in nothing.parameters():
             value.zero_()
-    assert lung_dice(candidate_segmenter(nothing, window()), one.volume, one.lungs) == 0.0
+    assert mean_dice(found_lungs(candidate_segmenter(nothing, window()), one.volume), one.lungs) == 0.0
 
 
 def test_they_are_of_other_persons_than_the_trainings() -> None:
@@ -107,15 +109,16 @@ def test_another_size_takes_the_place_of_the_former() -> None:
     assert len(files()) == 1
 
 
-def test_classifiers_are_judged_on_planted_studies() -> None:
-    studies = classifier_references(size=SMALL)
+def test_classifiers_are_judged_on_planted_studies(monkeypatch) -> None:
+    monkeypatch.setattr(reference, "FULL", SMALL)
+    studies = classifier_references()
     assert [study.label == COVID for study in studies] == [True, False]
     assert len({study.source for study in studies}) == 1
     kept = files()
     for model in list(MODELS.values())[1:]:
-        found = classifier_scores(model, live_modules(model), studies)
-        assert len(found) == 2
-        assert all(0 <= score <= 1 for score in found)
-        same = reference.compare_systems(model, live_modules(model), live_modules(model), size=SMALL)
-        assert [item.difference for item in same] == [0, 0]
+        version = live(model.head)
+        judgement = compare_versions(model, version, version, (), RunProgress(), device="cpu")
+        assert [item.difference for item in judgement.comparisons] == [0, 0]
+        assert {item.against for item in judgement.comparisons} == {version.version}
+        assert all(0 <= item.patients <= 2 for item in judgement.comparisons)
     assert files() == kept

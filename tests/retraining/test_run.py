@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from covid_bert.errors import CancelledError, NotFoundError, OutputError
+from covid_bert.errors import CancelledError, NotFoundError
 from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.retraining import lungs
 from covid_bert.retraining import run as runs
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
-from covid_bert.retraining.gate import REFERENCE, VALIDATION, compare_dice, measure_dice
+from covid_bert.retraining.gate import Judgement
+from covid_bert.retraining.measuring import (
+    HELD_OUT,
+    REFERENCE,
+    VALIDATION,
+    compare_dice,
+    measure_agreement,
+    measure_dice,
+)
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress, RunState
 from covid_bert.retraining.records import CURVE_FILE, CURVE_PICTURE, RECORD_FILE, CurvePoint, TrainingRecord
 from covid_bert.retraining.trained import Trained, TrainedWeights
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Calibration, InputContract, Role
-from covid_bert.weights.store import list_versions, live, publish
+from covid_bert.weights.store import list_versions, live, publish, standing
 
 NAME = unet.WEIGHTS_NAME
 CURVE = (
@@ -53,10 +60,16 @@ def trained(better: float = 0.0, *, seed: int = 1) -> Trained:
     return Trained(
         weights=(TrainedWeights(NAME, state, provenance),),
         head=NAME,
-        against=before.version,
-        comparisons=tuple(compare_dice(values, after, patients, data) for data in (VALIDATION, REFERENCE)),
-        counts=(3,),
-        metrics=(measure_dice(after, patients, VALIDATION),),
+        judgement=Judgement(
+            opponents=(before.version,),
+            counts=(3,),
+            comparisons=tuple(
+                compare_dice(values, after, patients, data, against=before.version) for data in (HELD_OUT, REFERENCE)
+            ),
+            metrics=(measure_dice(after, patients, VALIDATION),),
+            agreement=measure_agreement([0.98] * 3, patients),
+            standing=standing(NAME),
+        ),
         curve=CURVE,
         seconds=4.0,
         started_from={"name": NAME, "version": before.version, "sha256": before.sha256},
@@ -75,8 +88,11 @@ def trainer(monkeypatch: pytest.MonkeyPatch):
     return put
 
 
-def run(folder, parameters: TrainingParameters | None = None, progress: RunProgress | None = None):
-    return runs.run("lungs", LABELS, parameters or TrainingParameters(), folder, progress or RunProgress(), by="tester")
+def run(
+    folder, parameters: TrainingParameters | None = None, progress: RunProgress | None = None, identity: str = "run-1"
+):
+    chosen = parameters or TrainingParameters()
+    return runs.run("lungs", LABELS, chosen, folder, progress or RunProgress(), identity=identity, by="tester")
 
 
 def test_a_better_version_goes_live_with_all_that_is_known_of_it(trainer, tmp_path) -> None:
@@ -141,7 +157,7 @@ def test_a_run_that_is_taken_up_after_its_version_was_made_makes_no_second_one(t
     assert run(tmp_path).published
     assert list_versions(NAME) == made
     # Another run makes its own.
-    assert run(tmp_path / "other").version not in made
+    assert run(tmp_path / "other", identity="run-2").version not in made
 
 
 def test_what_was_judged_when_the_version_was_made_decides_also_after_a_kill(trainer, tmp_path) -> None:
@@ -174,9 +190,9 @@ def test_a_stop_after_the_first_version_comes_too_late(trainer, tmp_path) -> Non
 def test_what_was_compared_with_one_version_replaces_no_other(trainer, tmp_path) -> None:
     result = trained(0.01)
     trainer(trained(0.02, seed=2))
-    between = run(tmp_path / "first").version
+    between = run(tmp_path, identity="run-1").version
     trainer(result)
-    outcome = run(tmp_path / "second")
+    outcome = run(tmp_path, identity="run-2")
     assert not outcome.published
     assert live(NAME).version == between
     assert "went live" in outcome.notes[-1]
@@ -209,16 +225,29 @@ def test_a_stop_before_the_versions_are_written_leaves_none(trainer, tmp_path) -
     assert list_versions(NAME) == before
 
 
-def test_unknown_trainers_and_folders_that_cannot_be_written(tmp_path) -> None:
+def test_unknown_trainers_are_not_found(tmp_path) -> None:
     with pytest.raises(NotFoundError):
-        runs.run("livers", LABELS, TrainingParameters(), tmp_path, RunProgress())
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        run(tmp_path / "file" / "run")
+        runs.run("livers", LABELS, TrainingParameters(), tmp_path, RunProgress(), identity="run-1")
 
 
-def test_the_identity_of_a_run_is_kept(trainer, tmp_path) -> None:
+def test_a_run_whose_version_was_judged_before_a_kill_replaces_only_what_it_was_judged_against(
+    trainer, tmp_path, monkeypatch
+) -> None:
     trainer(trained(0.01))
-    run(tmp_path)
-    kept = json.loads((tmp_path / runs.RUN_FILE).read_text())["run"]
-    assert json.loads(live(NAME).read_file(RECORD_FILE))["run"] == kept
+
+    def killed(*_arguments, **_keywords) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    trainer(trained(0.02, seed=2))
+    between = run(tmp_path, identity="run-2").version
+    assert live(NAME).version == between
+    # Taken up, it is judged again with what is live now; its version was not.
+    trainer(trained(0.01))
+    outcome = run(tmp_path)
+    assert outcome.gate.passed
+    assert not outcome.published
+    assert live(NAME).version == between

@@ -73,6 +73,7 @@ def test_models_and_versions_are_listed_newest_first(server: Server) -> None:
     newest, oldest = found["versions"]
     assert (newest["version"], newest["state"]) == (candidate.version, "candidate")
     assert newest["gate"]["reason"] == REASON
+    assert REASON in newest["needs_word"]
     assert newest["metrics"][0]["lower"] == 0.96
     assert (oldest["version"], oldest["state"], oldest["gate"]) == (shipped.version, "live", None)
     assert oldest["demonstration"]
@@ -90,11 +91,21 @@ def test_publishing_needs_the_role_and_the_gate(server: Server) -> None:
     with pytest.raises(errors.ConflictError, match="did not pass the gate"):
         server.admin.publish_weights("lungs", refused.version)
     assert live(unet.WEIGHTS_NAME) == before
+    other = install_lungs(True, seed=2)
+    assert lungs_of(server.reader)["versions"][0]["needs_word"] is None
     assert server.admin.publish_weights("lungs", passed.version)["live"] == passed.version
+    assert f"and {passed.version} is live now" in lungs_of(server.reader)["versions"][0]["needs_word"]
+    with pytest.raises(errors.ConflictError, match="is live now"):
+        server.admin.publish_weights("lungs", other.version)
     assert server.admin.publish_weights("lungs", refused.version, despite_gate=True)["live"] == refused.version
     assert server.admin.roll_back_weights("lungs")["live"] == passed.version
     states = {item["version"]: item["state"] for item in lungs_of(server.reader)["versions"]}
-    assert states == {before.version: "shipped", passed.version: "live", refused.version: "former"}
+    assert states == {
+        before.version: "shipped",
+        passed.version: "live",
+        refused.version: "former",
+        other.version: "candidate",
+    }
     done = [(action, token) for action, outcome, token in actions() if outcome == "done"]
     assert done == [("weights-published", "admin")] * 2 + [("weights-rolled-back", "admin")]
     assert ("weights-published", "refused", "annotator") in actions()
@@ -131,4 +142,5 @@ def test_a_damaged_live_version_is_said(server: Server) -> None:
         "demonstration": None,
         "metrics": [],
         "gate": None,
+        "needs_word": None,
     }

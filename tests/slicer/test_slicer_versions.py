@@ -14,7 +14,7 @@ TRAINERS = {name: {"description": "", "config": {}} for name in ("lungs", "covid
 
 
 def measure(value: float, lower: float | None = None, upper: float | None = None) -> dict[str, Any]:
-    facts = {"measure": "mean Dice of both lungs", "patients": 6, "data": "frozen validation set"}
+    facts = {"measure": "mean Dice of both lungs", "patients": 6, "data": "frozen test set"}
     return {**facts, "value": value, "lower": lower, "upper": upper}
 
 
@@ -22,6 +22,8 @@ def version(name: str, state: str, passed: bool | None = True, **more: Any) -> d
     reason = "It is not worse." if passed else "On the reference studies it is worse by .080."
     gate = None if passed is None else {"passed": passed, "reason": reason, "rule": "Not worse by .005.", "extra": 1}
     facts = {"created": "2026-11-21T12:00:00+00:00", "trained_on": "12 corrected studies", "demonstration": False}
+    word = None if passed in (True, None) else f"It did not pass the gate. {reason}"
+    facts["needs_word"] = word
     return {"version": name, "state": state, "metrics": [measure(0.9712, 0.95, 0.98)], "gate": gate, **facts, **more}
 
 
@@ -84,7 +86,7 @@ def test_details_say_what_the_gate_said_and_what_it_is(train: Any) -> None:
     told = train.ui.versionLabel.text
     assert "Gate not passed: On the reference studies it is worse by .080." in told
     assert "Rule: Not worse by .005." in told
-    assert "mean Dice of both lungs: 0.971 [0.950, 0.980] (frozen validation set; patients: 6)" in told
+    assert "mean Dice of both lungs: 0.971 [0.950, 0.980] (frozen test set; patients: 6)" in told
     select(train, "v001")
     assert train.ui.versionLabel.text.startswith("DEMONSTRATION WEIGHTS")
     assert "Dice: 0.900 (30 studies)" in train.ui.versionLabel.text
@@ -111,8 +113,8 @@ def test_only_what_can_go_live_can_be_published(train: Any, panel: Any) -> None:
 def test_publishing_against_the_gate_says_so_and_asks(train: Any, panel: Any, orders: Orders, press: Any) -> None:
     select(train, "v003")
     press(train.ui.publishButton)
-    assert "The gate did not let it pass: On the reference studies it is worse" in panel.ui.questionLabel.text
-    assert panel.ui.yesButton.text == "Publish despite the gate"
+    assert "It did not pass the gate. On the reference studies it is worse" in panel.ui.questionLabel.text
+    assert panel.ui.yesButton.text == "Publish in spite of that"
     press(panel.ui.noButton)
     assert orders.kinds() == ["weights", "train_status"]
     press(train.ui.publishButton)
@@ -130,6 +132,18 @@ def test_a_version_that_passed_is_published_without_force(train: Any, panel: Any
     press(train.ui.publishButton)
     press(panel.ui.yesButton)
     assert (orders.last.content["version"], orders.last.content["despite_gate"]) == ("v001", False)
+
+
+def test_what_passed_against_another_version_is_asked_for(train: Any, panel: Any, orders: Orders, press: Any) -> None:
+    said = "default-lungs v005 was compared with v001, and v002 is live now."
+    press(train.ui.refreshButton)
+    asked = next(order for order in reversed(orders.all) if order.content["kind"] == "weights")
+    asked.done({"models": [{**LUNGS, "versions": [version("v005", "candidate", needs_word=said), *LUNGS["versions"]]}]})
+    select(train, "v005")
+    press(train.ui.publishButton)
+    assert said in panel.ui.questionLabel.text
+    press(panel.ui.yesButton)
+    assert (orders.last.content["version"], orders.last.content["despite_gate"]) == ("v005", True)
 
 
 def test_rolled_back_after_asking(train: Any, panel: Any, orders: Orders, press: Any) -> None:

@@ -97,23 +97,15 @@ def _judged(model: Model, first: InstalledWeights, second: InstalledWeights) -> 
         interval = "-" if item.lower is None else f"{item.lower:+.4f} to {item.upper:+.4f}"
         table.add_row(
             f"{item.measure}, {item.patients} {item.data}",
-            f"{item.live:.4f}",
+            f"{item.other:.4f}",
             f"{item.candidate:.4f}",
             f"{item.difference:+.4f} ({interval})",
         )
     return table
 
 
-def _comparisons(model: Model, first: InstalledWeights, second: InstalledWeights) -> list[Comparison]:
-    from covid_bert.lungs.unet import ARCHITECTURE
-    from covid_bert.retraining import reference
-    from covid_bert.retraining.judging import modules_of_version
-    from covid_bert.segmentation import load_segmenter
+def _comparisons(model: Model, first: InstalledWeights, second: InstalledWeights) -> tuple[Comparison, ...]:
+    from covid_bert.retraining.comparing import compare_versions
+    from covid_bert.retraining.progress import RunProgress
 
-    if model.configuration is None:
-        return [
-            reference.compare_lungs(
-                load_segmenter(first, ARCHITECTURE, "cpu"), load_segmenter(second, ARCHITECTURE, "cpu")
-            )
-        ]
-    return list(reference.compare_systems(model, modules_of_version(model, first), modules_of_version(model, second)))
+    return compare_versions(model, first, second, (), RunProgress(), device="cpu").comparisons

@@ -14,7 +14,7 @@ from covid_bert.datastore.checks import GridCheck
 from covid_bert.datastore.opinions import LabelledCase
 from covid_bert.errors import CovidBertError, InputError, NotFoundError, OutOfMemoryError
 from covid_bert.files import write_atomically
-from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG
+from covid_bert.lungs.mask import LUNG_LABELS, fault_of
 from covid_bert.retraining.readers import MaskOpinion, majority_mask
 from covid_bert.volumes import write_mask
 from covid_bert.weights.files import sha256_of
@@ -95,24 +95,6 @@ class MaskChecks:
             grid = replace(outline, array=np.broadcast_to(np.uint8(0), voted.shape))
             write_mask(voted, grid, path, names=LUNG_LABELS)
         return path, sha256_of(path)
-
-
-def fault_of(labels: npt.NDArray[np.uint8]) -> str:
-    """Return why values are not those of two lungs; empty where they are.
-
-    Parameters
-    ----------
-    labels
-        (slices, rows, columns).
-    """
-    counts = np.zeros(256, np.int64)
-    for one in labels:
-        counts += np.bincount(one.ravel(), minlength=256)
-    odd = [value for value in np.flatnonzero(counts).tolist() if value not in (0, RIGHT_LUNG, LEFT_LUNG)]
-    if odd:
-        return f"it holds the label {odd[0]}; 1 is the right lung, 2 the left one."
-    missing = [side for side, value in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)) if not counts[value]]
-    return f"its {' and its '.join(missing)} lung is empty." if missing else ""
 
 
 def _digest(*parts: str) -> str:

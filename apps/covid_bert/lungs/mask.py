@@ -41,3 +41,21 @@ class LungMask:
 
     def __post_init__(self) -> None:
         self.array.flags.writeable = False
+
+
+def fault_of(labels: npt.NDArray[np.uint8]) -> str:
+    """Return why values are not those of two lungs; empty where they are.
+
+    Parameters
+    ----------
+    labels
+        (slices, rows, columns).
+    """
+    counts = np.zeros(256, np.int64)
+    for one in labels:
+        counts += np.bincount(one.ravel(), minlength=256)
+    odd = [value for value in np.flatnonzero(counts).tolist() if value not in (0, RIGHT_LUNG, LEFT_LUNG)]
+    if odd:
+        return f"it holds the label {odd[0]}; 1 is the right lung, 2 the left one."
+    missing = [side for side, value in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)) if not counts[value]]
+    return f"its {' and its '.join(missing)} lung is empty." if missing else ""

@@ -19,7 +19,6 @@ FINDING_CLASS = "covid"
 LEAST_STUDIES = 3
 # Of each class: from there on the networks on images are trained too.
 WHOLE_FROM = 40
-USED_PARTS = (Part.TRAINING, Part.VALIDATION)
 # A study with such an error is left out; what concerns all studies, such as missing weights, ends the run.
 _OF_ONE_STUDY = (InputError, NotFoundError, ParameterError)
 # Of the stage; the reference studies follow.
@@ -32,19 +31,20 @@ class ClassifierMaterial:
 
     Parameters
     ----------
-    training, validation
+    training, validation, test
         Channels of the labelled studies that can be used.
     used
-        These studies, in the order training, validation.
+        These studies, in this order.
     """
 
     training: tuple[SeenChannels, ...]
     validation: tuple[SeenChannels, ...]
+    test: tuple[SeenChannels, ...]
     used: tuple[LabelledStudy, ...]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of channels, persons, classes and parts."""
+        """SHA-256 of what decides how a fit comes out: channels, persons, classes and parts, without the test."""
         lines = [
             f"{part} {item.source} {item.label} {item.digest}"
             for part, items in (("training", self.training), ("validation", self.validation))
@@ -56,12 +56,6 @@ class ClassifierMaterial:
         """Studies with the finding, and without."""
         labels = Counter(item.label for item in (self.validation if validation else self.training))
         return labels[COVID], labels[OTHER]
-
-    def patients(self) -> tuple[int, int]:
-        """Patients of the validation set with the finding, and without."""
-        return tuple(  # type: ignore[return-value]
-            len({item.source for item in self.validation if item.label == label}) for label in (COVID, OTHER)
-        )
 
 
 def label_of(study: LabelledStudy) -> int:
@@ -75,7 +69,7 @@ def gather(labels: LabelSet, cache: ChannelCache, progress: RunProgress) -> Clas
     Parameters
     ----------
     labels
-        All labelled studies; those of the test part are not looked at.
+        All labelled studies.
     cache
         Keeps what is prepared; a run that was killed goes on after the last study that was.
     progress
@@ -90,14 +84,23 @@ def gather(labels: LabelSet, cache: ChannelCache, progress: RunProgress) -> Clas
     CancelledError
         If the run is asked to stop.
     """
-    wanted = [study for part in USED_PARTS for study in labels.of(part) if study.study_class is not None]
+    wanted = [study for part in Part for study in labels.of(part) if study.study_class is not None]
     check_counts(Counter(label_of(study) for study in wanted if study.part is Part.TRAINING))
+    found = prepared(wanted, cache, progress)
+    check_counts(Counter(seen.label for study, seen in found if study.part is Part.TRAINING))
+    parts = {part: tuple(seen for study, seen in found if study.part is part) for part in Part}
+    return ClassifierMaterial(
+        parts[Part.TRAINING], parts[Part.VALIDATION], parts[Part.TEST], tuple(study for study, _ in found)
+    )
+
+
+def prepared(
+    studies: Sequence[LabelledStudy], cache: ChannelCache, progress: RunProgress
+) -> list[tuple[LabelledStudy, SeenChannels]]:
+    """Prepare the channels of some studies with a class; errors as `gather`, but for too few."""
     # One process prepares, the others wait and read what it kept.
-    refused = distributed.from_first(lambda: _prepare(wanted, cache, progress))
-    used = tuple(study for study in wanted if study.identifier not in refused)
-    check_counts(Counter(label_of(study) for study in used if study.part is Part.TRAINING))
-    seen = {part: tuple(_seen(study, cache) for study in used if study.part is part) for part in USED_PARTS}
-    return ClassifierMaterial(seen[Part.TRAINING], seen[Part.VALIDATION], used)
+    refused = distributed.from_first(lambda: _prepare(studies, cache, progress))
+    return [(study, cache.labelled(study, label_of(study))) for study in studies if study.identifier not in refused]
 
 
 def references(progress: RunProgress) -> tuple[SeenChannels, ...]:
@@ -171,7 +174,3 @@ def _prepare(wanted: Sequence[LabelledStudy], cache: ChannelCache, progress: Run
             refused.add(study.identifier)
             progress.leave_out(study.identifier, error.message)
     return refused
-
-
-def _seen(study: LabelledStudy, cache: ChannelCache) -> SeenChannels:
-    return cache.labelled(study, label_of(study))

@@ -12,7 +12,6 @@ from covid_bert.errors import WeightsError
 from covid_bert.retraining.classifier_systems import IMAGE_ROLE, ImageNetwork, Reader, reader_of
 from covid_bert.retraining.models import Model
 from covid_bert.retraining.start import starting_versions
-from covid_bert.systems.loading import weights_of
 from covid_bert.weights.companions import DENSITY, companions
 from covid_bert.weights.store import load_into
 from covid_bert.weights.untrained import untrained
@@ -67,18 +66,16 @@ def starting_weights(model: Model, folder: Path) -> dict[str, InstalledWeights]:
     WeightsError
         If no head is live, or a network that it was fitted with is missing or damaged.
     """
+    return weights_with(model, starting_versions(folder, [model.head])[model.head])
+
+
+def weights_with(model: Model, head: InstalledWeights) -> dict[str, InstalledWeights]:
+    """Versions by role that a classifier uses if `head` is live; errors as `starting_weights`."""
     configuration = model.configuration
     assert configuration is not None
     assert configuration.head is not None
-    head = starting_versions(folder, [model.head])[model.head]
     names = {role: part.weights for role, part in configuration.parts.items()}
     return _complete(companions(names, configuration.head, head))
-
-
-def live_weights(model: Model) -> dict[str, InstalledWeights]:
-    """Versions by role that are live now; errors as `starting_weights`."""
-    assert model.configuration is not None
-    return _complete(weights_of(model.configuration).weights)
 
 
 def _complete(found: Mapping[str, InstalledWeights | None]) -> dict[str, InstalledWeights]:

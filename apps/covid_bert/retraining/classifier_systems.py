@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,16 +52,16 @@ class Embedded:
     own: Tensor
 
 
-class Reader(nn.Module):
+class Reader(nn.Module, ABC):
     """What makes a system's final score of the embeddings."""
 
+    @abstractmethod
     def loss(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Mean loss over some studies, (clips, channels) each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, study: Embedded) -> Tensor:
         """Final score of one study: float32 (classes), on the CPU."""
-        raise NotImplementedError
 
     def on(self, network: ImageNetwork) -> Reader:  # noqa: ARG002 (what follows a network on images says how)
         """The same for another state of the network on images."""

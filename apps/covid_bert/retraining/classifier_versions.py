@@ -11,12 +11,14 @@ from torch import Tensor
 from covid_bert.networks.density import fit_density
 from covid_bert.retraining.classifier_start import Networks
 from covid_bert.retraining.classifier_systems import IMAGE_ROLE, Embedded, StudyReader, VoteReader
+from covid_bert.retraining.records import Measured
 from covid_bert.retraining.trained import THEN, TrainedWeights
 from covid_bert.training.calibration import OutOfFold
 from covid_bert.training.default_classifiers import HELD_SHARE
 from covid_bert.training.installation import judgement
 from covid_bert.weights.companions import DENSITY
 from covid_bert.weights.manifest import Manifest, Provenance
+from covid_bert.weights.registry import Metric
 from covid_bert.weights.version_folder import InstalledWeights
 
 # Whose weights carry the calibration of a system: those behind its final score.
@@ -40,7 +42,9 @@ class Result:
     training, validation
         Embedded by the trained network.
     calibration
-        None where there is none.
+        Fitted on the validation studies; None where there is none.
+    measured
+        On the test studies, which decided nothing.
     lesions
         Weights of the lesion network: name and SHA-256.
     """
@@ -52,6 +56,7 @@ class Result:
     training: Sequence[Embedded]
     validation: Sequence[Embedded]
     calibration: OutOfFold | None
+    measured: tuple[Measured, ...]
     lesions: tuple[str, str]
 
     def weights(self) -> tuple[TrainedWeights, ...]:
@@ -87,10 +92,20 @@ class Result:
                 "fitted_with": fitted_with,
                 "calibration": judged.calibration if judged else None,
                 "operating_point": judged.operating_point if judged else None,
-                "metrics": judged.metrics if judged else (),
+                "metrics": (*judged.metrics, *self._on_test()) if judged else (),
             }
         )
         return TrainedWeights(began.name, state, provenance, reads)
+
+    def _on_test(self) -> tuple[Metric, ...]:
+        return tuple(
+            Metric(
+                data=f"{item.data}, {item.patients} patients",
+                measure=f"{item.measure}, {self.system}",
+                value=round(item.value, 4),
+            )
+            for item in self.measured
+        )
 
     def _density(self) -> tuple[str, Mapping[str, Tensor], Provenance] | None:
         """What the system calls like its training: fitted anew, or as before where the embeddings are the same."""

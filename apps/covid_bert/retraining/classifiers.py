@@ -6,10 +6,9 @@ what it makes in the folder of the run or in the cache of channels: a run that w
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
@@ -17,21 +16,22 @@ from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelSet
 from covid_bert.retraining.channel_cache import ChannelCache, SeenChannels
 from covid_bert.retraining.classifier_embedding import EmbeddingFolder
-from covid_bert.retraining.classifier_judging import Judged, calibration_of, compare
+from covid_bert.retraining.classifier_judging import ClassifierJudgement, HeldStudies, judge_classifier
 from covid_bert.retraining.classifier_learners import AggregatorLearner, ImageLearner
 from covid_bert.retraining.classifier_material import ClassifierMaterial, chosen_scope, gather, references
-from covid_bert.retraining.classifier_start import Networks, live_weights, starting_weights
+from covid_bert.retraining.classifier_start import Networks, starting_weights, weights_with
 from covid_bert.retraining.classifier_systems import Embedded
-from covid_bert.retraining.classifier_versions import Result
+from covid_bert.retraining.classifier_versions import CARRIER, Result
 from covid_bert.retraining.fitting import FitPlan, Fitted, fit
+from covid_bert.retraining.measuring import TEST
 from covid_bert.retraining.models import Model, model_named
+from covid_bert.retraining.opponents import opponents_of
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.records import CurvePoint
 from covid_bert.retraining.trained import Trained
 from covid_bert.weights.identity import state_sha256
 from covid_bert.weights.serving import serviceable
-from covid_bert.weights.version_folder import InstalledWeights
 
 AGGREGATOR_BATCH = 16
 # What reads the embeddings is so small that an epoch has a fixed number of steps.
@@ -69,14 +69,14 @@ SAMPLES_PER_STUDY, FEWEST_STEPS, MOST_STEPS = 2, 4, 60
 def train_classifier(
     system: str, labels: LabelSet, parameters: TrainingParameters, folder: Path, progress: RunProgress
 ) -> Trained:
-    """Train a system again on the classes that readers gave, and judge it against the live version.
+    """Train a system again on the classes that readers gave, and judge it against the live version and the anchor.
 
     Parameters
     ----------
     system
         ``s1``, ``s2`` or ``baseline``.
     labels
-        Studies with a class; those without are not looked at, nor are those of the test part.
+        Studies with a class; those without are not looked at. Those of validation and test are not learned from.
     parameters
         Of the request.
     folder
@@ -124,8 +124,7 @@ class _Run:
 
     def trained(self) -> Trained:
         """Train, judge, and describe."""
-        began = Networks.of(self.system, self.began)
-        networks = copy.deepcopy(began)
+        networks = Networks.of(self.system, self.began)
         judged_on = self._judged_on()
         if self.whole:
             self._train_images(networks, judged_on)
@@ -133,27 +132,26 @@ class _Run:
         training = self.embeddings.embed(networks.image, self.material.training)
         validation = self.embeddings.embed(networks.image, self.material.validation)
         self._train_reader(networks, training, validation if judged_on is self.material.validation else training)
-        on_references = self.embeddings.embed(networks.image, self.references)
-        self.progress.update("judging", 0.3)
-        against = distributed.from_first(lambda: live_weights(self.model))
-        live = began if _same(against, self.began) else Networks.of(self.system, against)
-        on_validation = self._judged(networks, live, validation, self.material.validation)
-        comparisons, metrics = compare(on_validation, self._judged(networks, live, on_references, self.references))
-        calibration, why = calibration_of(on_validation)
-        if why:
-            self._note(why)
+        judged = self._judged(networks)
+        if judged.why:
+            self._note(judged.why)
         self.progress.update("judging", 1.0)
         result = Result(
-            self.system, self.began, networks, self.whole, training, validation, calibration, self._lesions()
+            self.system,
+            self.began,
+            networks,
+            self.whole,
+            training,
+            validation,
+            judged.calibration,
+            tuple(item for item in judged.judgement.metrics if item.data == TEST),
+            self._lesions(),
         )
         head = self.began[self._head]
         return Trained(
             weights=result.weights(),
             head=head.name,
-            against=against[self._head].version,
-            comparisons=comparisons,
-            counts=on_validation.patients,
-            metrics=metrics,
+            judgement=judged.judgement,
             curve=self._curve(),
             seconds=sum(fitted.seconds for fitted in self.fits),
             started_from={"name": head.name, "version": head.version, "sha256": head.sha256},
@@ -162,11 +160,22 @@ class _Run:
             notes=tuple(self.notes),
         )
 
-    def _judged(
-        self, networks: Networks, live: Networks, studies: Sequence[Embedded], seen: Sequence[SeenChannels]
-    ) -> Judged:
-        before = live.reader.scores(self.embeddings.embed(live.image, seen))
-        return Judged(studies, before, networks.reader.scores(studies))
+    def _judged(self, networks: Networks) -> ClassifierJudgement:
+        opponents = distributed.from_first(lambda: opponents_of(self.model))
+        others = {
+            name: Networks.of(self.system, weights_with(self.model, head)) for name, head in opponents.heads.items()
+        }
+        held = HeldStudies(self.material.validation, self.material.test, self.references)
+        live = weights_with(self.model, opponents.live)
+        found = judge_classifier(
+            networks,
+            others,
+            held,
+            self.embeddings.embed,
+            self.progress,
+            live_is_calibrated=live[CARRIER[self.system]].manifest.calibration is not None,
+        )
+        return replace(found, judgement=replace(found.judgement, standing=opponents.standing))
 
     def _judged_on(self) -> Sequence[SeenChannels]:
         """What ends the training: the validation studies, if they are of both classes."""
@@ -257,7 +266,3 @@ class _Run:
                 f"{name}_stopped_early": fitted.stopped_early,
             }
         return facts
-
-
-def _same(one: Mapping[str, InstalledWeights], other: Mapping[str, InstalledWeights]) -> bool:
-    return {role: item.sha256 for role, item in one.items()} == {role: item.sha256 for role, item in other.items()}

@@ -1,45 +1,30 @@
 """The gate: whether a trained version may go live in place of the one that is.
 
-Candidate and live version are judged on the same studies: those of the frozen validation set, and reference studies
-that no label can change. Of each measure, the difference (candidate minus live) gets a 95 % interval by a paired
-bootstrap over patients: both versions are judged on the same drawn patients. A candidate passes if no lower limit is
-worse than the margin of its measure. Studies of one patient are drawn together.
+Candidate and other versions are judged on the same studies: those of the held-out patients, whom no training learns
+from, and reference studies that no label can change. The others are the live version, and the anchor, so that many
+small steps down do not add up. A candidate passes if no difference may be worse than the margin of its measure.
+
+Labels that are wrong throughout make a version that follows them look good on them. So the labels must not contradict
+the live version, and where masks are made, those of both versions must mark the same voxels, whatever the labels say.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from types import MappingProxyType
 
 from covid_bert.errors import ParameterError
-from covid_bert.evaluation.estimates import IndexArray, bootstrap, units_by_group
-from covid_bert.evaluation.metrics import auc
+from covid_bert.retraining.measuring import AUC, DICE, HELD_OUT, LOG_LOSS, MARGINS, REFERENCE
 from covid_bert.retraining.records import Comparison, GateDecision, Measured
 
-VALIDATION, REFERENCE = "frozen validation set", "reference studies"
-DICE, LOG_LOSS, AUC = "mean Dice of both lungs", "negative log loss of the finding", "area under the ROC curve"
-# By how much a candidate may be worse, by measure and data. On reference studies the live version is at home, since
-# they are made as its training studies were: there only damage is looked for.
-MARGINS = {
-    (DICE, VALIDATION): 0.005,
-    (DICE, REFERENCE): 0.01,
-    (LOG_LOSS, VALIDATION): 0.05,
-    (LOG_LOSS, REFERENCE): 0.3,
-    (AUC, VALIDATION): 0.05,
-    (AUC, REFERENCE): 0.2,
+# Below it, a model on studies that it was not trained on contradicts the labels, or they it: the area under the ROC
+# curve of a coin, and lungs that are more beside the mask than in it.
+CONTRADICTION: Mapping[str, float] = MappingProxyType({AUC: 0.5, DICE: 0.5})
+_LOOK = {
+    AUC: "look whether classes were exchanged in the study labels",
+    DICE: "look whether sides were swapped or masks inverted",
 }
-# Probabilities are clipped there, so that one sure mistake is dear but not without end.
-_LEAST_PROBABILITY = 1e-3
-_EQUAL = 1e-9
-# On studies that it was not trained on, a model that is worse than chance contradicts the labels, or they it.
-_CHANCE = 0.5
-
-Values = npt.NDArray[np.float64]
-Statistic = Callable[[Values, IndexArray], float]
 
 
 @dataclass(frozen=True)
@@ -49,50 +34,106 @@ class Rule:
     Parameters
     ----------
     groups
-        What is counted among the patients of the frozen validation set.
+        What is counted among the held-out patients.
     minimum
         Least patients of each.
     measures
-        That must be compared on the validation set and on the reference studies.
+        That must be compared on the held-out patients and on the reference studies.
+    agreement
+        Least value of the lower limit of the agreement with the live version; None where there are no masks.
     """
 
     groups: tuple[str, ...]
     minimum: int
     measures: tuple[str, ...]
+    agreement: float | None = None
 
     @property
     def text(self) -> str:
         """The rule for people."""
         needed = " and ".join(f"{self.minimum} {group}" for group in self.groups)
         margins = "; ".join(
-            f"{measure}: {MARGINS[measure, VALIDATION]:g} on the {VALIDATION}, "
-            f"{MARGINS[measure, REFERENCE]:g} on the {REFERENCE}"
+            f"{measure}: {MARGINS[measure, HELD_OUT]:g} on the {HELD_OUT}, {MARGINS[measure, REFERENCE]:g} on the "
+            f"{REFERENCE}"
             for measure in self.measures
         )
-        return (
-            f"The {VALIDATION} holds at least {needed}; and the lower limit of the 95 % interval of candidate minus "
-            f"live version, by a paired bootstrap over patients, is at least minus the margin ({margins})."
-            + (f" The {AUC} on the {VALIDATION} is not below {_CHANCE:g}." if AUC in self.measures else "")
-        )
+        sentences = [
+            f"The {HELD_OUT} (validation and test) include at least {needed}.",
+            "The lower limit of the 95 % interval of candidate minus live version, by a paired bootstrap over "
+            f"patients, is at least minus the margin ({margins}).",
+            "So is that of candidate minus anchor: the version that came with the program, else the first that was "
+            "live.",
+            *(
+                f"The live version is not surely below {limit:g} on the {HELD_OUT} ({measure})."
+                for measure, limit in CONTRADICTION.items()
+                if measure in self.measures
+            ),
+        ]
+        if AUC in self.measures:
+            sentences += [
+                f"Nor is the candidate below {CONTRADICTION[AUC]:g}.",
+                "If the live version gives a calibrated probability, the candidate does.",
+            ]
+        if self.agreement is not None:
+            sentences.append(
+                f"The lower limit of the mean Dice between the masks of both versions on the {HELD_OUT} is at least "
+                f"{self.agreement:g}."
+            )
+        return " ".join(sentences)
 
 
-LUNGS_RULE = Rule(("patients with a corrected lung mask",), 3, (DICE,))
+LUNGS_RULE = Rule(("patients with a corrected lung mask",), 3, (DICE,), 0.8)
 CLASSIFIER_RULE = Rule(("patients with COVID-19", "patients without"), 5, (LOG_LOSS, AUC))
 
 
-def decide(comparisons: Sequence[Comparison], rule: Rule, counts: Sequence[int], *, against: str) -> GateDecision:
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate decides on.
+
+    Parameters
+    ----------
+    opponents
+        Versions that the candidate was compared with: the live one, and the anchor where that is another.
+    counts
+        Held-out patients that could be used, in each of `Rule.groups`.
+    comparisons
+        All that could be made.
+    live
+        Of the live version on the held-out patients, where there are enough.
+    metrics
+        Of the candidate, on the validation set and on the test set apart.
+    agreement
+        Of the masks of candidate and live version; None where there are none.
+    uncalibrated
+        Why the candidate gives no calibrated probability though the live version does; empty otherwise.
+    standing
+        What the pointer said before the live version was chosen: see `covid_bert.weights.store.standing`.
+    """
+
+    opponents: tuple[str, ...]
+    counts: tuple[int, ...]
+    comparisons: tuple[Comparison, ...]
+    live: tuple[Measured, ...] = ()
+    metrics: tuple[Measured, ...] = ()
+    agreement: Measured | None = None
+    uncalibrated: str = ""
+    standing: str | None = None
+
+    @property
+    def against(self) -> str:
+        """The live version."""
+        return self.opponents[0]
+
+
+def decide(judgement: Judgement, rule: Rule) -> GateDecision:
     """Decide whether a candidate may go live.
 
     Parameters
     ----------
-    comparisons
-        All that were made; a measure that the rule asks for and that is missing counts against the candidate.
+    judgement
+        A comparison that the rule asks for and that is missing counts against the candidate.
     rule
         Of the kind of model.
-    counts
-        Patients of the frozen validation set in each of `Rule.groups`.
-    against
-        Version that it was compared with.
 
     Returns
     -------
@@ -102,171 +143,86 @@ def decide(comparisons: Sequence[Comparison], rule: Rule, counts: Sequence[int],
     Raises
     ------
     ParameterError
-        If `counts` does not fit the rule.
+        If the counts do not fit the rule.
     """
-    if len(counts) != len(rule.groups):
+    if len(judgement.counts) != len(rule.groups):
         raise ParameterError("The counts do not fit the rule.", f"Count {', '.join(rule.groups)}.")
-    sentences = [
-        f"The {VALIDATION} has {count} {group}; {rule.minimum - count} more are needed."
-        for count, group in zip(counts, rule.groups, strict=True)
+    sentences = _too_few(judgement, rule)
+    # Where there are too few patients, that is the reason.
+    sentences += _missing(judgement, rule, (REFERENCE,) if sentences else (HELD_OUT, REFERENCE))
+    sentences += [_worse(item) for item in judgement.comparisons if not item.passed]
+    sentences += _contradictions(judgement)
+    sentences += _disagreement(judgement, rule)
+    if judgement.uncalibrated:
+        sentences.append(f"It gives no calibrated probability, and {judgement.against} does. {judgement.uncalibrated}")
+    passed = not sentences
+    standing = judgement.standing
+    return GateDecision(
+        passed=passed,
+        reason=f"It is not worse than {' and '.join(judgement.opponents)}." if passed else " ".join(sentences),
+        rule=rule.text,
+        against=judgement.against,
+        pointed=None if standing == judgement.against else standing,
+        comparisons=judgement.comparisons,
+        agreement=judgement.agreement,
+    )
+
+
+def _too_few(judgement: Judgement, rule: Rule) -> list[str]:
+    return [
+        f"The {HELD_OUT} include {count} {group}; {rule.minimum - count} more are needed."
+        for count, group in zip(judgement.counts, rule.groups, strict=True)
         if count < rule.minimum
     ]
-    made = {(item.measure, item.data) for item in comparisons}
-    # Where there are too few patients, that is the reason.
-    needed = (REFERENCE,) if sentences else (VALIDATION, REFERENCE)
-    sentences += [
-        f"The {measure} was not compared on the {data}."
+
+
+def _missing(judgement: Judgement, rule: Rule, needed: tuple[str, ...]) -> list[str]:
+    made = {(item.measure, item.data, item.against) for item in judgement.comparisons}
+    return [
+        f"The {measure} was not compared with {version} on the {data}."
         for data in needed
         for measure in rule.measures
-        if (measure, data) not in made
+        for version in judgement.opponents
+        if (measure, data, version) not in made
     ]
-    sentences += [_sentence(item) for item in comparisons if not item.passed]
-    sentences += [
-        f"The {AUC} on the {VALIDATION} is {item.candidate:.3f}, worse than chance: look whether classes were "
-        "exchanged in the study labels."
-        for item in comparisons
-        if (item.measure, item.data) == (AUC, VALIDATION) and item.candidate < _CHANCE
-    ]
-    passed = not sentences
-    reason = f"It is not worse than {against}." if passed else " ".join(sentences)
-    return GateDecision(passed=passed, reason=reason, rule=rule.text, against=against, comparisons=tuple(comparisons))
 
 
-def compare_dice(live: Sequence[float], candidate: Sequence[float], patients: Sequence[str], data: str) -> Comparison:
-    """Compare mean Dice.
-
-    Parameters
-    ----------
-    live, candidate
-        Dice of each case in [0, 1]: the mean of both lungs; not a number counts as 0.
-    patients
-        Whose case it is.
-    data
-        `VALIDATION` or `REFERENCE`.
-
-    Raises
-    ------
-    ParameterError
-        If there is no case, or the lengths differ.
-    """
-    before, after = (np.nan_to_num(np.asarray(values, np.float64), nan=0.0) for values in (live, candidate))
-    return _compare(DICE, data, before, after, patients, _mean)
-
-
-def compare_classifiers(
-    live: Sequence[float], candidate: Sequence[float], positive: Sequence[bool], patients: Sequence[str], data: str
-) -> tuple[Comparison, Comparison]:
-    """Compare negative log loss and AUC.
-
-    Parameters
-    ----------
-    live, candidate
-        Score of the finding of each study in [0, 1]; not a number counts as sure of what is wrong.
-    positive
-        Whether the study has the finding; both must occur.
-    patients
-        Whose study it is.
-    data
-        `VALIDATION` or `REFERENCE`.
-
-    Raises
-    ------
-    ParameterError
-        If there is no study of a class, or the lengths differ.
-    """
-    truth = np.asarray(positive, np.bool_)
-    before, after = (_without_gaps(values, truth) for values in (live, candidate))
-
-    losses = (log_likelihood(before, truth), log_likelihood(after, truth))
-    return (
-        _compare(LOG_LOSS, data, *losses, patients, _mean),
-        _compare(AUC, data, before, after, patients, functools.partial(_area, truth)),
-    )
-
-
-def log_likelihood(scores: Values, positive: npt.NDArray[np.bool_]) -> Values:
-    """Logarithm of the probability of what is true, of each study; at least log(0.001)."""
-    return np.asarray(np.log(np.clip(np.where(positive, scores, 1.0 - scores), _LEAST_PROBABILITY, 1.0)))
-
-
-def measure_dice(values: Sequence[float], patients: Sequence[str], data: str) -> Measured:
-    """Measure one version alone; parameters and errors as `compare_dice`."""
-    observed = np.nan_to_num(np.asarray(values, np.float64), nan=0.0)
-    return _measure(DICE, data, observed, patients, _mean)
-
-
-def measure_classifier(
-    scores: Sequence[float], positive: Sequence[bool], patients: Sequence[str], data: str
-) -> tuple[Measured, Measured]:
-    """Measure one version alone; parameters and errors as `compare_classifiers`."""
-    truth = np.asarray(positive, np.bool_)
-    values = _without_gaps(scores, truth)
-    return (
-        _measure(LOG_LOSS, data, log_likelihood(values, truth), patients, _mean),
-        _measure(AUC, data, values, patients, functools.partial(_area, truth)),
-    )
-
-
-def _mean(values: Values, chosen: IndexArray) -> float:
-    return float(values[chosen].mean())
-
-
-def _area(positive: npt.NDArray[np.bool_], values: Values, chosen: IndexArray) -> float:
-    return auc(values[chosen], positive[chosen])
-
-
-def _without_gaps(values: Sequence[float], positive: npt.NDArray[np.bool_]) -> Values:
-    scores = np.asarray(values, np.float64)
-    if scores.shape != positive.shape:
-        raise ParameterError("Scores and classes do not belong together.", "Give one class for each score.")
-    return np.where(np.isfinite(scores), scores, np.where(positive, 0.0, 1.0))
-
-
-def _measure(measure: str, data: str, values: Values, patients: Sequence[str], statistic: Statistic) -> Measured:
-    _check_lengths(values, patients)
-    found = bootstrap(functools.partial(statistic, values), units_by_group(patients))
-    return Measured(
-        measure=measure, value=found.value, lower=found.lower, upper=found.upper, patients=found.count, data=data
-    )
-
-
-def _compare(
-    measure: str, data: str, live: Values, candidate: Values, patients: Sequence[str], statistic: Statistic
-) -> Comparison:
-    _check_lengths(live, patients)
-    _check_lengths(candidate, patients)
-
-    def difference(chosen: IndexArray) -> float:
-        return statistic(candidate, chosen) - statistic(live, chosen)
-
-    margin = MARGINS[measure, data]
-    # Equal versions differ by nothing, and surely so.
-    found = bootstrap(difference, units_by_group(patients), without_width=True)
-    every = np.arange(len(live))
-    return Comparison(
-        measure=measure,
-        data=data,
-        live=statistic(live, every),
-        candidate=statistic(candidate, every),
-        difference=found.value,
-        lower=found.lower,
-        upper=found.upper,
-        margin=margin,
-        patients=found.count,
-        # Rounding must not decide where the difference is the margin itself.
-        passed=found.lower is not None and found.lower >= -margin - _EQUAL,
-    )
-
-
-def _check_lengths(values: Values, patients: Sequence[str]) -> None:
-    if len(values) != len(patients):
-        raise ParameterError("Values and patients do not belong together.", "Give one patient for each value.")
-
-
-def _sentence(item: Comparison) -> str:
+def _worse(item: Comparison) -> str:
     if item.lower is None:
         return f"There are too few patients to compare the {item.measure} on the {item.data}."
     return (
-        f"The {item.measure} on the {item.data} went from {item.live:.3f} to {item.candidate:.3f}; it may be lower by "
-        f"{-item.lower:.3f}, and {item.margin:g} is allowed."
+        f"The {item.measure} on the {item.data} went from {item.other:.3f} ({item.against}) to {item.candidate:.3f}; "
+        f"it may be lower by {-item.lower:.3f}, and {item.margin:g} is allowed."
     )
+
+
+def _contradictions(judgement: Judgement) -> list[str]:
+    """Sentences on labels that both versions contradict, or one of them."""
+    found = [
+        f"The labels of the {HELD_OUT} contradict {judgement.against}: its {item.measure} there is {item.value:.3f}, "
+        f"surely below {CONTRADICTION[item.measure]:g}; {_LOOK[item.measure]}."
+        for item in judgement.live
+        if item.measure in CONTRADICTION and item.upper is not None and item.upper < CONTRADICTION[item.measure]
+    ]
+    return found or [
+        f"The {AUC} on the {HELD_OUT} is {item.candidate:.3f}, worse than chance: {_LOOK[AUC]}."
+        for item in judgement.comparisons
+        if (item.measure, item.data, item.against) == (AUC, HELD_OUT, judgement.against)
+        and item.candidate < CONTRADICTION[AUC]
+    ]
+
+
+def _disagreement(judgement: Judgement, rule: Rule) -> list[str]:
+    found = judgement.agreement
+    if rule.agreement is None:
+        return []
+    if found is None or found.lower is None:
+        # Too few patients is a reason of its own.
+        return [] if _too_few(judgement, rule) else ["Its masks were not compared with those of the live version."]
+    if found.lower >= rule.agreement:
+        return []
+    return [
+        f"It marks other voxels than {judgement.against} on the {HELD_OUT}: the mean Dice between their masks is "
+        f"{found.value:.3f} and may be {found.lower:.3f}, where {rule.agreement:g} is needed. Look at its masks: the "
+        "sides may be swapped, or inside and outside; publish it by hand if it is the live version that is wrong."
+    ]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from covid_bert.errors import InputError, OutputError
 from covid_bert.files import replacing, write_atomically
-from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
+from covid_bert.lungs.mask import fault_of
 from covid_bert.lungs.unet import PIXEL_MILLIMETERS, is_possible
 from covid_bert.retraining.cases import LabelledStudy
 from covid_bert.training.material import Material
@@ -41,10 +41,9 @@ def read_case(study: LabelledStudy) -> tuple[Volume, npt.NDArray[np.uint8]]:
     if not is_possible(volume):
         raise InputError("The study is not in Hounsfield units, or its voxel size is not known.", "Leave it out.")
     lungs = read_mask(study.mask, volume)
-    if not set(np.unique(lungs)) <= {0, RIGHT_LUNG, LEFT_LUNG}:
-        raise InputError(
-            "The mask holds other labels than 1 (right) and 2 (left lung).", "Correct and submit it again."
-        )
+    fault = fault_of(lungs)
+    if fault:
+        raise InputError(f"The lung mask cannot be used: {fault}", "Correct and submit it again.")
     return volume, lungs
 
 

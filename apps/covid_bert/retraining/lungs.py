@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from covid_bert.errors import CovidBertError, NotEnoughLabelsError, OutputError, WeightsError
+from covid_bert.errors import CovidBertError, NotEnoughLabelsError, OutputError
 from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
 from covid_bert.retraining.fitting import fit
+from covid_bert.retraining.gate import Judgement
 from covid_bert.retraining.judging import candidate_segmenter
 from covid_bert.retraining.learner import FitPlan, Fitted
 from covid_bert.retraining.lung_cases import keep_case, kept_case
-from covid_bert.retraining.lung_judging import LungJudgement, judge_lungs
+from covid_bert.retraining.lung_judging import judge_lungs
 from covid_bert.retraining.lung_learner import BATCH, PATTERNS, PHANTOM_SHARE, LungLearner
+from covid_bert.retraining.models import model_named
+from covid_bert.retraining.opponents import opponents_of
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.start import starting_versions
 from covid_bert.retraining.trained import THEN, Trained, TrainedWeights
 from covid_bert.segmentation import load_segmenter
+from covid_bert.segmentation.loading import window_of
 from covid_bert.training.material import PHANTOM_SEEDS, phantom_material
 from covid_bert.training.slabs import WorkingMaterial
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Metric
-from covid_bert.weights.serving import serviceable
 from covid_bert.weights.store import load_into
 from covid_bert.weights.version_folder import InstalledWeights
 
@@ -37,12 +40,12 @@ STEPS_PER_CASE, FEWEST_STEPS, MOST_STEPS = 6, 16, 80
 
 
 def train_lungs(labels: LabelSet, parameters: TrainingParameters, folder: Path, progress: RunProgress) -> Trained:
-    """Train the lung network again on corrected masks, and judge it against the version it began with.
+    """Train the lung network again on corrected masks, and judge it against the live version and the anchor.
 
     Parameters
     ----------
     labels
-        Studies with lung masks; those without are not looked at, nor are those of the test part.
+        Studies with lung masks; those without are not looked at. Those of validation and test are not learned from.
     parameters
         Of the request.
     folder
@@ -66,31 +69,33 @@ def train_lungs(labels: LabelSet, parameters: TrainingParameters, folder: Path, 
         If no lung network is live to begin with, or it is damaged.
     """
     began = distributed.from_first(lambda: starting_versions(folder, [unet.WEIGHTS_NAME]))[unet.WEIGHTS_NAME]
-    training, held = (_masked(labels, part) for part in (Part.TRAINING, Part.VALIDATION))
+    training, validation, test = (_masked(labels, part) for part in (Part.TRAINING, Part.VALIDATION, Part.TEST))
     _check_count(training)
     material = folder / "material"
-    training, held = distributed.from_first(lambda: _kept(training, held, material, progress))
+    training, validation = distributed.from_first(lambda: _kept(training, validation, material, progress))
     _check_count(training)
-    window = _window(began)
+    window = window_of(began)
     module = ARCHITECTURES[unet.ARCHITECTURE]()
     load_into(module, began, architecture=unet.ARCHITECTURE)
     learner = LungLearner(
         module,
         [kept_case(study, material) for study in training],
         _phantoms(),
-        [kept_case(study, material) for study in held],
+        [kept_case(study, material) for study in validation],
         window_hu=window,
         seed=parameters.seed,
         check=progress.check,
     )
     plan = _plan(parameters, len(training))
-    key = f"{began.sha256} {sorted(study.digest for study in (*training, *held))}"
+    key = f"{began.sha256} {sorted(study.digest for study in (*training, *validation))}"
     checkpoint = folder / "lungs.checkpoint"
     fitted = fit(learner, plan, checkpoint, progress.fitting(), progress.stop, identity=key)
     for note in fitted.notes:
         progress.note(note)
-    judgement = distributed.from_first(lambda: _judged(began, fitted, window, held, parameters, progress))
-    return _trained(began, fitted, judgement, training, plan)
+    judgement, judged = distributed.from_first(
+        lambda: _judged(fitted, window, (*validation, *test), parameters, progress)
+    )
+    return _trained(began, fitted, judgement, (*training, *judged), plan)
 
 
 def _masked(labels: LabelSet, part: Part) -> tuple[LabelledStudy, ...]:
@@ -135,16 +140,6 @@ def _phantoms() -> list[WorkingMaterial]:
     ]
 
 
-def _window(began: InstalledWeights) -> tuple[float, float]:
-    contract = began.manifest.input
-    if contract is None or contract.window_hu is None:
-        raise WeightsError(
-            f"{began.name} {began.version} does not say for which window in HU it was trained.",
-            "Publish weights whose manifest has input.window_hu.",
-        )
-    return contract.window_hu
-
-
 def _plan(parameters: TrainingParameters, cases: int) -> FitPlan:
     return FitPlan(
         epochs=parameters.epochs,
@@ -159,30 +154,31 @@ def _plan(parameters: TrainingParameters, cases: int) -> FitPlan:
 
 
 def _judged(
-    began: InstalledWeights,
     fitted: Fitted,
     window: tuple[float, float],
-    held: Sequence[LabelledStudy],
+    studies: Sequence[LabelledStudy],
     parameters: TrainingParameters,
     progress: RunProgress,
-) -> LungJudgement:
-    device = distributed.device_of_process(parameters.device)
+) -> tuple[Judgement, tuple[LabelledStudy, ...]]:
+    device = str(distributed.device_of_process(parameters.device))
     # What is live now may be another version than the one it began with.
-    against = serviceable(unet.WEIGHTS_NAME).weights or began
+    opponents = opponents_of(model_named("lungs"))
     module = ARCHITECTURES[unet.ARCHITECTURE]()
     module.load_state_dict(fitted.state)
-    candidate = candidate_segmenter(module, window, str(device))
-    live = load_segmenter(against, unet.ARCHITECTURE, str(device))
-    return judge_lungs(live, candidate, held, progress)
+    candidate = candidate_segmenter(module, window, device)
+    others = {name: load_segmenter(head, unet.ARCHITECTURE, device) for name, head in opponents.heads.items()}
+    judgement, judged = judge_lungs(candidate, others, studies, progress)
+    return replace(judgement, standing=opponents.standing), judged
 
 
 def _trained(
     began: InstalledWeights,
     fitted: Fitted,
-    judgement: LungJudgement,
-    training: tuple[LabelledStudy, ...],
+    judgement: Judgement,
+    used: tuple[LabelledStudy, ...],
     plan: FitPlan,
 ) -> Trained:
+    training = [study for study in used if study.part is Part.TRAINING]
     persons = len({study.patient for study in training})
     before = began.manifest
     # Of a training on a training only the last is named, or the sentence would grow without end.
@@ -215,14 +211,11 @@ def _trained(
     return Trained(
         weights=(TrainedWeights(began.name, fitted.state, provenance),),
         head=began.name,
-        against=judgement.against,
-        comparisons=judgement.comparisons,
-        counts=(judgement.patients,),
-        metrics=judgement.metrics,
+        judgement=judgement,
         curve=fitted.curve,
         seconds=fitted.seconds,
         started_from={"name": began.name, "version": began.version, "sha256": began.sha256},
         configuration=configuration,
-        used=(*training, *judgement.judged),
+        used=used,
         notes=fitted.notes,
     )

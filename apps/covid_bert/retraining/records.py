@@ -29,7 +29,7 @@ class Measured(_Record):
     patients
         Independent units behind it.
     data
-        On what: "frozen validation set" or "reference studies".
+        On what: one of the names in `covid_bert.retraining.measuring`, such as "frozen test set".
     """
 
     measure: str
@@ -41,16 +41,18 @@ class Measured(_Record):
 
 
 class Comparison(_Record):
-    """Candidate against live version on the same studies, paired by patient.
+    """Candidate against another version on the same studies, paired by patient.
 
     Parameters
     ----------
     measure, data
         As in `Measured`; higher is better.
-    live, candidate
+    against
+        The other version.
+    other, candidate
         The two values.
     difference
-        Candidate minus live.
+        Candidate minus other.
     lower, upper
         95 % interval of the difference by paired bootstrap; None where there are too few patients.
     margin
@@ -63,7 +65,8 @@ class Comparison(_Record):
 
     measure: str
     data: str
-    live: float
+    against: str
+    other: float
     candidate: float
     difference: float
     lower: float | None
@@ -85,16 +88,28 @@ class GateDecision(_Record):
     rule
         The written rule, with its numbers.
     against
-        Version of the live weights it was compared with.
+        Version of the live weights it was compared with; where the live one was damaged, that which served in its
+        place.
+    pointed
+        What the pointer said then, where that was not `against`.
     comparisons
-        All that were made.
+        All that were made: with `against`, and with the anchor where that is another version.
+    agreement
+        Of the masks with those of `against`; None for classifiers.
     """
 
     passed: bool
     reason: str
     rule: str
     against: str
+    pointed: str | None = None
     comparisons: tuple[Comparison, ...] = ()
+    agreement: Measured | None = None
+
+    @property
+    def replaces(self) -> str:
+        """What the pointer must still say for it to go live: see `covid_bert.weights.store.standing`."""
+        return self.against if self.pointed is None else self.pointed
 
 
 class CurvePoint(_Record):
@@ -108,7 +123,10 @@ class CurvePoint(_Record):
 
 
 class DataEntry(_Record):
-    """One study that was used, by hashes alone: version folders travel, ids of studies stay."""
+    """One study that was used, by hashes alone: version folders travel, ids of studies stay.
+
+    Only those of the part ``training`` were learned from; ``validation`` decided when the fit ended.
+    """
 
     image_sha256: str
     label_sha256: str
@@ -139,7 +157,7 @@ class TrainingRecord(_Record):
     left_out
         How many labelled studies could not be used.
     metrics
-        On the frozen validation set.
+        On the frozen validation set and on the frozen test set, each where it has enough patients.
     gate
         What was decided.
     curve

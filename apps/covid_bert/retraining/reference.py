@@ -11,13 +11,12 @@ import hashlib
 import io
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from covid_bert import phantom
 from covid_bert.errors import WeightsError
@@ -25,16 +24,11 @@ from covid_bert.files import write_atomically
 from covid_bert.lesions.network import ARCHITECTURE as LESION_ARCHITECTURE
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
 from covid_bert.phantom import make
-from covid_bert.retraining.gate import REFERENCE, compare_classifiers, compare_dice
-from covid_bert.retraining.judging import classifier_scores, lung_dice
-from covid_bert.retraining.models import Model
-from covid_bert.retraining.records import Comparison
-from covid_bert.segmentation import LoadedSegmenter, load_segmenter
+from covid_bert.segmentation import load_segmenter
 from covid_bert.training.lesion_evidence import LesionEvidence
 from covid_bert.training.material import Material
 from covid_bert.training.slabs import WorkingMaterial
 from covid_bert.training.studies import (
-    COVID,
     FINDING_PATTERN,
     PIXEL_MILLIMETERS,
     ClassifierStudy,
@@ -96,15 +90,11 @@ class LungReference:
     lungs: npt.NDArray[np.uint8]
 
 
-def compare_lungs(
-    live: LoadedSegmenter, candidate: LoadedSegmenter, *, size: ReferenceSize | None = None, tell: Tell | None = None
-) -> Comparison:
-    """Compare two versions of the lung network on the reference studies.
+def lung_references(*, size: ReferenceSize | None = None, tell: Tell | None = None) -> list[LungReference]:
+    """Make the reference studies of the lung network, or take them up.
 
     Parameters
     ----------
-    live, candidate
-        Ready for inference.
     size
         `FULL` when None.
     tell
@@ -113,56 +103,8 @@ def compare_lungs(
     Raises
     ------
     WeightsError
-        If the studies cannot be kept in the data folder.
+        If they cannot be kept in the data folder.
     """
-    references = lung_references(size=size, tell=tell)
-    found: list[list[float]] = []
-    for what, segmenter in (("live version", live), ("candidate", candidate)):
-        found.append([])
-        for done, item in enumerate(references):
-            _say(tell, f"reference studies, {what}", done, len(references))
-            found[-1].append(lung_dice(segmenter, item.volume, item.lungs))
-    return compare_dice(found[0], found[1], [item.name for item in references], REFERENCE)
-
-
-def compare_systems(
-    model: Model,
-    live: Mapping[str, nn.Module],
-    candidate: Mapping[str, nn.Module],
-    *,
-    size: ReferenceSize | None = None,
-    tell: Tell | None = None,
-) -> tuple[Comparison, Comparison]:
-    """Compare two versions of a classifier on the reference studies.
-
-    Parameters
-    ----------
-    model
-        The classifier.
-    live, candidate
-        Networks by the name of their weights, in evaluation mode on the CPU.
-    size, tell
-        See `compare_lungs`.
-
-    Raises
-    ------
-    WeightsError
-        If there is no lesion network, or the studies cannot be kept in the data folder.
-    """
-    studies = classifier_references(size=size, tell=tell)
-    found: list[list[float]] = []
-    for what, modules in (("live version", live), ("candidate", candidate)):
-
-        def on_study(done: int, what: str = what) -> None:
-            _say(tell, f"reference studies, {what}", done, len(studies))
-
-        found.append(classifier_scores(model, modules, studies, on_study))
-    positive = [study.label == COVID for study in studies]
-    return compare_classifiers(found[0], found[1], positive, [study.source for study in studies], REFERENCE)
-
-
-def lung_references(*, size: ReferenceSize | None = None, tell: Tell | None = None) -> list[LungReference]:
-    """Make the reference studies of the lung network, or take them up; parameters and errors as `compare_lungs`."""
     size = size or FULL
     references = []
     with explained("keep the reference studies"):
@@ -187,7 +129,7 @@ def lung_references(*, size: ReferenceSize | None = None, tell: Tell | None = No
 
 
 def classifier_references(*, size: ReferenceSize | None = None, tell: Tell | None = None) -> list[ClassifierStudy]:
-    """Make the reference studies of the classifiers, or take them up; parameters and errors as `compare_systems`."""
+    """Make the reference studies of the classifiers, or take them up; parameters and errors as `lung_references`."""
     size = size or FULL
     lesions = serviceable(LESION_WEIGHTS).weights
     if lesions is None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from covid_bert import __version__
-from covid_bert.errors import ConflictError, OutputError, WeightsError
-from covid_bert.files import write_atomically
+from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.retraining import distributed
-from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut
+from covid_bert.retraining.cases import LabelledStudy, LabelSet
 from covid_bert.retraining.curve import curve_picture, curve_table
 from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE, decide
 from covid_bert.retraining.models import model_named
@@ -36,8 +33,6 @@ from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.store import installed, list_versions, live_version, publish
 from covid_bert.weights.version_folder import InstalledWeights
 
-RUN_FILE = "run.json"
-
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -45,8 +40,6 @@ class RunOutcome:
 
     Parameters
     ----------
-    model
-        Name of the trainer.
     head, version
         The weights whose pointer decides what is live, and their new version.
     published
@@ -57,20 +50,16 @@ class RunOutcome:
         Of all weights of the model that were made, by name.
     metrics
         Of the new version.
-    left_out
-        Labelled studies that could not be used.
     notes
         Sentences for people.
     """
 
-    model: str
     head: str
     version: str
     published: bool
     gate: GateDecision
     versions: Mapping[str, str]
     metrics: tuple[Measured, ...]
-    left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -81,7 +70,7 @@ def run(
     folder: Path,
     progress: RunProgress,
     *,
-    identity: str | None = None,
+    identity: str,
     by: str = "",
 ) -> RunOutcome:
     """Train a model on labelled studies, make a version of it, and publish that if the gate lets it.
@@ -102,7 +91,7 @@ def run(
     progress
         Told of everything; may ask to stop.
     identity
-        Of the run, where its caller has one; another run never has the same. None for one of its own.
+        Of the run; another run never has the same.
     by
         For the history of what was live: name of the token or program.
 
@@ -123,7 +112,6 @@ def run(
     """
     known = model_named(model)
     with distributed.processes(parameters.device):
-        identity = identity or distributed.from_first(lambda: _identity(folder))
         for left in labels.left_out:
             progress.leave_out(left.identifier, left.reason)
         if known.system is None:
@@ -135,22 +123,6 @@ def run(
 
             trained = train_classifier(known.system, labels, parameters, folder, progress)
         return distributed.from_first(lambda: _install(model, identity, trained, labels, parameters, progress, by))
-
-
-def _identity(folder: Path) -> str:
-    """Of this run; the same when it is taken up again."""
-    path = folder / RUN_FILE
-    try:
-        if path.exists():
-            return str(json.loads(path.read_text(encoding="utf-8"))["run"])
-        identity = uuid4().hex
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(path, json.dumps({"run": identity}) + "\n")
-    except OSError as error:
-        raise OutputError(
-            f"The folder of the training cannot be written: {error.strerror}.", "Free some space and start it again."
-        ) from error
-    return identity
 
 
 def _install(
@@ -166,8 +138,8 @@ def _install(
     # The last moment to stop: half of a model is not installed, and what was published is not called stopped.
     progress.update("installing", 0.0)
     rule = LUNGS_RULE if model_named(model).system is None else CLASSIFIER_RULE
-    gate = decide(trained.comparisons, rule, trained.counts, against=trained.against)
-    record = _record(model, identity, trained, labels, parameters, gate, len(progress.state.left_out))
+    decided = decide(trained.judgement, rule)
+    record = _record(model, identity, trained, labels, parameters, decided, len(progress.state.left_out))
     files: dict[str, bytes | str] = {
         RECORD_FILE: record.model_dump_json(indent=2) + "\n",
         CURVE_FILE: curve_table(trained.curve),
@@ -178,29 +150,27 @@ def _install(
         made = _made_before(item.name, identity)
         if made is not None and item.name == trained.head:
             # What was judged then is what was installed then.
-            gate = _recorded(made).gate
+            record = _recorded(made)
         done[item.name] = made or add_version(item.name, item.state, _with_read(item, done), files)
-    head = done[trained.head]
+    head, gate = done[trained.head], record.gate
     notes, published = trained.notes, False
     if any(line.version == head.version for line in history(head.name)):
         # By this run, before it was killed; whoever has gone back since is not overruled.
         published = live_version(head.name) == head.version
     elif gate.passed and parameters.publish:
         try:
-            publish(head.name, head.version, by=by, reason=gate.reason, instead_of=trained.against)
+            publish(head.name, head.version, by=by, reason=gate.reason, instead_of=gate.replaces)
             published = True
         except ConflictError as error:
             notes = (*notes, str(error))
     progress.finish()
     return RunOutcome(
-        model=model,
         head=head.name,
         version=head.version,
         published=published,
         gate=gate,
         versions={name: weights.version for name, weights in done.items()},
-        metrics=trained.metrics,
-        left_out=progress.state.left_out,
+        metrics=record.metrics,
         notes=notes,
     )
 
@@ -253,7 +223,7 @@ def _record(
         split=labels.split,
         rule=labels.rule,
         left_out=left_out,
-        metrics=trained.metrics,
+        metrics=trained.judgement.metrics,
         gate=gate,
         curve=trained.curve,
         seconds=trained.seconds,

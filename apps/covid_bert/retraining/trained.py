@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from covid_bert.retraining.cases import LabelledStudy
-from covid_bert.retraining.records import Comparison, CurvePoint, Measured
+from covid_bert.retraining.gate import Judgement
+from covid_bert.retraining.records import CurvePoint
 from covid_bert.weights.manifest import Provenance
 
 #: Between what weights were trained on first, and what they were trained on last.
@@ -49,14 +50,8 @@ class Trained:
         In the order in which they are installed.
     head
         Name of the one whose pointer decides what is live.
-    against
-        Version of the head that was live when the candidate was judged, with which it was compared.
-    comparisons
-        On the frozen validation set and on the reference studies; the gate judges them.
-    counts
-        Patients of the frozen validation set in each of the groups of the gate's `Rule`.
-    metrics
-        On the frozen validation set, and on the reference studies.
+    judgement
+        On the held-out patients and on the reference studies; the gate decides on it.
     curve
         Of the training; of several fits the one of the head.
     seconds
@@ -66,17 +61,14 @@ class Trained:
     configuration
         Everything that decided how it came out.
     used
-        The studies of training and validation that were used.
+        The studies that were used: learned from, or judged on.
     notes
         Sentences for people.
     """
 
     weights: tuple[TrainedWeights, ...]
     head: str
-    against: str
-    comparisons: tuple[Comparison, ...]
-    counts: tuple[int, ...]
-    metrics: tuple[Measured, ...]
+    judgement: Judgement
     curve: tuple[CurvePoint, ...]
     seconds: float
     started_from: dict[str, str]

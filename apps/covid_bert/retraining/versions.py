@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pydantic import ValidationError
 
 from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.retraining.models import Model, head_of, model_of_head
+from covid_bert.retraining.opponents import check_companions
 from covid_bert.retraining.records import RECORD_FILE, TrainingRecord
 from covid_bert.systems.loading import weights_of
-from covid_bert.weights.companions import companions
+from covid_bert.weights.history import history
 from covid_bert.weights.serving import rollback, serviceable
-from covid_bert.weights.store import installed, publish
+from covid_bert.weights.store import installed, publish, standing
 from covid_bert.weights.version_folder import InstalledWeights
 
 
@@ -44,6 +47,48 @@ def warning_of(model: Model) -> str | None:
         return str(error)
 
 
+def needs_word(name: str, version: str) -> str | None:
+    """Say why a version goes live only if somebody says so in spite of that; None if it needs no such word.
+
+    What a training made goes live without one if the gate let it pass, compared with what is live now; so does what was
+    live before, and what was not trained on labels here.
+
+    Parameters
+    ----------
+    name
+        Of the weights, or of a model.
+    version
+        Of them.
+
+    Raises
+    ------
+    WeightsError
+        If the version is not installed, or its record is damaged.
+    """
+    name = head_of(name)
+    record = training_record(installed(name, version))
+    if record is None:
+        return None
+    gate = record.gate
+    if not gate.passed:
+        return f"{name} {version} did not pass the gate. {gate.reason}"
+    now = standing(name)
+    if now == gate.replaces or version in {now, *(line.version for line in history(name))}:
+        return None
+    with contextlib.suppress(WeightsError):
+        # Where the live version is damaged, another one serves.
+        now = _serving(name) or now
+    if now == gate.against:
+        return None
+    return f"{name} {version} was compared with {gate.against}, and {now or 'none'} is live now."
+
+
+def _serving(name: str) -> str | None:
+    model = model_of_head(name)
+    found = serviceable(name, lambda weights: check_companions(model, weights) if model is not None else None)
+    return found.weights.version if found.weights is not None else None
+
+
 def publish_version(name: str, version: str, *, by: str, despite_gate: bool = False) -> InstalledWeights:
     """Make a version live that somebody chose.
 
@@ -56,12 +101,12 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
     by
         Name of the token or program, for the history.
     despite_gate
-        Publish also what the gate did not let pass.
+        Publish also what `needs_word` says something about.
 
     Raises
     ------
     ConflictError
-        If the gate did not let it pass, with the gate's reason.
+        If it needs a word in spite of the gate: see `needs_word`. Or if another version went live meanwhile.
     WeightsError
         If it is not installed or damaged, or another network that it needs is.
     BusyError
@@ -72,13 +117,17 @@ def publish_version(name: str, version: str, *, by: str, despite_gate: bool = Fa
     model = model_of_head(name)
     if model is not None:
         check_companions(model, weights)
-    record = training_record(weights) if not despite_gate else None
-    if record is not None and not record.gate.passed:
+    if despite_gate:
+        return publish(name, version, by=by, reason="Despite the gate.")
+    before = standing(name)
+    why = needs_word(name, version)
+    if why is not None:
         raise ConflictError(
-            f"{name} {version} did not pass the gate. {record.gate.reason}",
-            "To publish it in spite of that, say so: despite_gate in the request, or --despite-gate.",
+            why,
+            "Compare it with `covid-bert weights compare`. To publish it in spite of that, say so: despite_gate in the "
+            "request, or --despite-gate.",
         )
-    return publish(name, version, by=by, reason="Despite the gate." if despite_gate else "Chosen.")
+    return publish(name, version, by=by, reason="Chosen.", instead_of=before)
 
 
 def roll_back_version(name: str, *, by: str) -> InstalledWeights:
@@ -94,16 +143,3 @@ def roll_back_version(name: str, *, by: str) -> InstalledWeights:
             check_companions(model, weights)
 
     return rollback(name, by=by, reason="Rolled back.", check=check)
-
-
-def check_companions(model: Model, head: InstalledWeights) -> None:
-    """Refuse a head whose other networks are missing or damaged.
-
-    Raises
-    ------
-    WeightsError
-        Naming what is missing.
-    """
-    configuration = model.configuration
-    if configuration is not None and configuration.head is not None:
-        companions({role: part.weights for role, part in configuration.parts.items()}, configuration.head, head)

@@ -80,22 +80,34 @@ def load_segmenter(weights: InstalledWeights, architecture: str, device: str = "
         return kept[1]
 
 
-def _load(weights: InstalledWeights, architecture: str, device: torch.device) -> LoadedSegmenter:
-    import torch
+def window_of(weights: InstalledWeights) -> tuple[float, float]:
+    """Return the HU that become -1 and 1 in the input of a segmenter.
 
-    from covid_bert.networks.architectures import ARCHITECTURES
-
+    Raises
+    ------
+    WeightsError
+        If its manifest does not say.
+    """
     contract = weights.manifest.input
     if contract is None or contract.window_hu is None:
         raise WeightsError(
             f"{weights.name} {weights.version} does not say for which window in HU it was trained.",
             "Install weights whose manifest has input.window_hu.",
         )
+    return contract.window_hu
+
+
+def _load(weights: InstalledWeights, architecture: str, device: torch.device) -> LoadedSegmenter:
+    import torch
+
+    from covid_bert.networks.architectures import ARCHITECTURES
+
+    window = window_of(weights)
     with torch.device("meta"):
         module = ARCHITECTURES[architecture]()
     module = module.to_empty(device="cpu").eval()
     identity = load_into(module, weights, architecture=architecture)
-    return ready_segmenter(module, identity, contract.window_hu, device)
+    return ready_segmenter(module, identity, window, device)
 
 
 def ready_segmenter(

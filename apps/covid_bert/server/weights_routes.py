@@ -11,6 +11,7 @@ from covid_bert.errors import NotFoundError, WeightsError
 from covid_bert.retraining.models import MODELS, Model, model_named
 from covid_bert.retraining.records import GateDecision, TrainingRecord
 from covid_bert.retraining.versions import (
+    needs_word,
     publish_version,
     roll_back_version,
     training_record,
@@ -36,7 +37,10 @@ class MeasuredReply(BaseModel):
 
 
 class VersionReply(BaseModel):
-    """One version of a model; what cannot be read of a damaged one is null or empty."""
+    """One version of a model; what cannot be read of a damaged one is null or empty.
+
+    `needs_word` says why it goes live only with ``despite_gate``; null where it needs no such word.
+    """
 
     version: str
     state: State
@@ -45,6 +49,7 @@ class VersionReply(BaseModel):
     demonstration: bool | None = None
     metrics: list[MeasuredReply] = Field(default_factory=list)
     gate: GateDecision | None = None
+    needs_word: str | None = None
 
 
 class ModelReply(BaseModel):
@@ -144,6 +149,7 @@ def _version(state: VersionState) -> VersionReply:
         demonstration=manifest.demonstration,
         metrics=metrics,
         gate=record.gate if record is not None else None,
+        needs_word=needs_word(manifest.name, state.version) if record is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which version serves when the live one cannot, and the way back to what was live before."""
+"""Which version serves when the live one cannot, the way back, and the version by which all others are held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.weights.files import explained
-from covid_bert.weights.history import publishing, way_back
+from covid_bert.weights.history import history, publishing, way_back
 from covid_bert.weights.pointer import move_pointer, pointed_version
 from covid_bert.weights.store import installed, list_versions, live, newest_shipped
 from covid_bert.weights.version_folder import InstalledWeights
@@ -61,6 +61,28 @@ def serviceable(name: str, check: Callable[[InstalledWeights], object] = lambda 
                 check(weights.verified())
                 return Serviceable(weights, _warning(error, weights))
         raise error
+
+
+def anchor(name: str, check: Callable[[InstalledWeights], object] = lambda _: None) -> InstalledWeights | None:
+    """Return the version of `name` by which all others are held: the shipped one, else the first that was live.
+
+    Parameters
+    ----------
+    name, check
+        As for `serviceable`: what is damaged, or does not meet the condition, is passed over.
+
+    Returns
+    -------
+    InstalledWeights or None
+        None if none is intact.
+    """
+    for version in dict.fromkeys([None, *(line.version for line in history(name))]):
+        with contextlib.suppress(WeightsError):
+            found = newest_shipped(name) if version is None else installed(name, version)
+            if found is not None:
+                check(found.verified())
+                return found
+    return None
 
 
 def rollback(

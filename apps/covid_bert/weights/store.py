@@ -62,6 +62,18 @@ def live_version(name: str) -> str | None:
     return folders[-1].name if folders else None
 
 
+def standing(name: str) -> str:
+    """What now decides which version of `name` is live, for `publish`: never an error.
+
+    That is the version that `live_version` names, which may be damaged; of a damaged pointer the error's message; empty
+    where nothing is live.
+    """
+    try:
+        return live_version(name) or ""
+    except WeightsError as error:
+        return error.message
+
+
 def live(name: str) -> InstalledWeights | None:
     """The live version of `name`, or None if nothing is live.
 
@@ -127,20 +139,20 @@ def publish(
     by, reason
         For the history: name of the token or program, and a sentence.
     instead_of
-        If given, the version that must be live until now: what was compared with it may replace no other.
+        If given, what `standing` must still say: what was compared with one version may replace no other.
 
     Raises
     ------
     WeightsError
         If it is not installed or damaged, or cannot be recorded; the pointer then stays as it was.
     ConflictError
-        If another version than `instead_of` is live.
+        If `standing` says something else than `instead_of`.
     BusyError
         If another version is being published for half a minute.
     """
     weights = installed(name, version).verified()
     with explained("publish the weights"), publishing(name):
-        if instead_of is not None and live_version(name) != instead_of:
+        if instead_of is not None and standing(name) != instead_of:
             raise ConflictError(
                 f"Another version of {name} went live than the one that {version} was compared with.",
                 "Compare it with the one that is live now, then publish it.",

@@ -52,6 +52,8 @@ class ModelVersion:
         On studies that it was not trained on; empty for versions that were not trained on this server.
     gate
         None for versions that never met it.
+    needs_word
+        Why it goes live only if somebody says so in spite of that; None where it needs no such word.
     """
 
     version: str
@@ -61,6 +63,7 @@ class ModelVersion:
     is_demonstration: bool
     measures: tuple[Measure, ...]
     gate: Gate | None
+    needs_word: str | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def _version(fields: Fields) -> ModelVersion:
         is_demonstration=bool(fields.optional("demonstration", fields.flag)),
         measures=fields.list_of("metrics", _measure),
         gate=fields.optional("gate", lambda name: _gate(fields.inner(name))),
+        needs_word=fields.optional("needs_word", fields.text),
     )
 
 

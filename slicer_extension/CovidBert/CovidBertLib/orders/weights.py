@@ -16,8 +16,8 @@ def list_weights(_order: Order, context: Context) -> dict[str, Any]:
 def publish_weights(order: Order, context: Context) -> dict[str, Any]:
     """Make a version the live one.
 
-    Order: ``model``, ``version``; ``despite_gate``, whether also where the gate did not let it pass (false where it
-    is left out).
+    Order: ``model``, ``version``; ``despite_gate``, whether also where the version needs a word (false where it is
+    left out).
     """
     model, version = order.text("model"), order.text("version")
     return {"model": context.client.publish_weights(model, version, despite_gate=order.flag("despite_gate", False))}

@@ -138,15 +138,14 @@ class Versions:
         version = None if model is None else model.version(selected_key(self.ui.versionsTable))
         if model is None or version is None:
             return
-        despite_gate = version.gate is not None and not version.gate.passed
+        despite_gate = version.needs_word is not None
         words = {"version": version.version, "model": model.name}
         question = _("Make {version} the live version of {model}? Results come from it from then on.").format(**words)
-        if despite_gate and version.gate is not None:
-            stopped = _("The gate did not let it pass: {reason}").format(reason=version.gate.reason)
-            question = f"{question} {stopped}"
+        if version.needs_word is not None:
+            question = f"{question} {version.needs_word}"
         self._ask_first(
             question,
-            _("Publish despite the gate") if despite_gate else _("Publish"),
+            _("Publish in spite of that") if despite_gate else _("Publish"),
             {"kind": "weights_publish", "despite_gate": despite_gate, **words},
             _("{version} of {model} is live.").format(**words),
         )
