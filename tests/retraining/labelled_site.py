@@ -85,3 +85,14 @@ def install_live(system: str) -> dict[str, InstalledWeights]:
         if role in {"clip", "slice"}:
             read = read | {part.weights: version.sha256}
     return done
+
+
+class SidesSwapped(torch.nn.Module):
+    """Says of each lung that it is the other one, as a network that learned from swapped labels."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, slabs: torch.Tensor) -> torch.Tensor:
+        return self.module(slabs)[:, [0, 2, 1]]

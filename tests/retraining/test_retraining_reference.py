@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled_site import SidesSwapped
 
 from covid_bert.errors import CancelledError
 from covid_bert.lungs import unet
@@ -32,17 +33,6 @@ def shipped_network() -> SliceSegmenter:
     module = ARCHITECTURES[unet.ARCHITECTURE]()
     load_into(module, live(unet.WEIGHTS_NAME))
     return module
-
-
-class SidesSwapped(torch.nn.Module):
-    """Says of each lung that it is the other one, as a network that learned from swapped labels."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, slabs: torch.Tensor) -> torch.Tensor:
-        return self.module(slabs)[:, [0, 2, 1]]
 
 
 def window() -> tuple[float, float]:

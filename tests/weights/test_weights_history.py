@@ -16,11 +16,12 @@ from covid_bert.weights.history import history, way_back
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Role
-from covid_bert.weights.serving import rollback, serviceable
+from covid_bert.weights.serving import anchor, rollback, serviceable
 from covid_bert.weights.states import State, version_states
-from covid_bert.weights.store import installed, list_versions, live, publish
+from covid_bert.weights.store import installed, list_versions, live, publish, standing
 from covid_bert.weights.untrained import untrained
 from covid_bert.weights.verify import Problem, verify_installed
+from covid_bert.weights.version_folder import InstalledWeights
 
 MLP = Provenance(architecture="embedding-mlp", role=Role.MLP)
 
@@ -128,6 +129,40 @@ def test_what_was_compared_with_another_version_is_not_published(shipped: str) -
     with pytest.raises(ConflictError, match="compared with"):
         publish("mlp", second, instead_of=shipped)
     assert live("mlp").version == first
+
+
+def test_the_anchor_is_the_shipped_version_or_the_first_intact_one_that_was_live(shipped: str, monkeypatch) -> None:
+    first, second, third = (install(seed) for seed in (1, 2, 3))
+    for version in (first, second, third):
+        publish("mlp", version)
+    install(4)
+    assert anchor("mlp").version == shipped
+    monkeypatch.setattr(weights_store, "shipped_root", lambda: Path("nowhere"))
+    assert anchor("mlp").version == first
+    damage(first)
+    assert anchor("mlp").version == second
+
+    def check(weights: InstalledWeights) -> None:
+        if weights.version == second:
+            raise WeightsError("Its companion is damaged.", "")
+
+    assert anchor("mlp", check).version == third
+    assert anchor("nothing-of-that-name") is None
+
+
+def test_what_stands_in_a_damaged_pointer_can_be_replaced_and_nothing_else(shipped: str, store: Path) -> None:
+    assert standing("nothing-of-that-name") == ""
+    first, second = install(1), install(2)
+    publish("mlp", first)
+    damage(first)
+    assert standing("mlp") == first
+    pointer = store / "weights" / "mlp" / "live"
+    pointer.write_text("nonsense")
+    said = standing("mlp")
+    assert "damaged" in said
+    with pytest.raises(ConflictError, match="went live"):
+        publish("mlp", second, instead_of=first)
+    assert publish("mlp", second, instead_of=said).version == live("mlp").version == second
 
 
 def test_a_damaged_history_costs_ways_back_and_is_found(store: Path) -> None:

@@ -22,7 +22,8 @@ class WeightsRequests(Requests):
         list of dict
             Each with ``model``, ``name``, ``live``, ``warning`` and ``versions``, the newest first: dictionaries with
             ``version``, ``state`` (``live``, ``candidate``, ``former``, ``shipped`` or ``damaged``), ``created``,
-            ``trained_on``, ``demonstration``, ``metrics`` and ``gate``.
+            ``trained_on``, ``demonstration``, ``metrics``, ``gate`` and ``needs_word`` (why it goes live only with
+            ``despite_gate``, or None).
 
         Raises
         ------
@@ -58,12 +59,12 @@ class WeightsRequests(Requests):
         model, version
             As in `weights`.
         despite_gate
-            Publish also what did not pass the gate.
+            Publish also a version whose ``needs_word`` says something.
 
         Raises
         ------
         ConflictError
-            If it did not pass the gate; the message says why.
+            If it needs such a word; the message says why.
         NotAllowedError
             If the token's role is not admin.
         """

@@ -127,7 +127,7 @@ def _kept(
         except OutputError:
             raise
         except CovidBertError as error:
-            progress.leave_out(study.identifier, str(error))
+            progress.leave_out(study.identifier, error.message)
         else:
             usable.append(study)
     progress.update("material", 1.0)
