@@ -3,7 +3,8 @@
     python benchmarks/server_faults.py [--rounds 20] [--kinds image label ...]
 
 Kills (``kill -9`` at random moments, then a new start): image, label, "study label", information, session, job,
-"job, worker" (only the process that computes is killed) and token (the process that adds tokens is killed). Faults:
+"job, worker" (only the process that computes is killed), token (the process that adds tokens is killed) and training (a
+real one in each round, killed in several of its stages; it must end with the very weights of one that is not). Faults:
 disk, half, slow, clock. ``disk`` needs a small file system of its own: run it as root, or under ``unshare -rm``.
 
 Each row says how many writes were acknowledged, how many of them were lost, how many files or answers were not what
@@ -25,6 +26,7 @@ from server import clock, connections, disk
 from server.computing import Jobs, Sessions, kill_while_adding_tokens
 from server.kills import killed_rounds, worker_killed_rounds
 from server.studies import random_image, write_chests
+from server.trainings import killed_trainings
 from server.writes import BASE, Findings, Images, Information, Kind, Labels, StudyLabels
 
 _SHOWN = 10
@@ -43,6 +45,8 @@ def killed(name: str, folder: Path, rounds: int, generator: np.random.Generator)
     if name == "token":
         kept, found = kill_while_adding_tokens(folder / "tokens.json", rounds, generator)
         return kept, found, []
+    if name == "training":
+        return killed_trainings(folder, rounds, generator)
     studies = folder / "studies"
     if name in _WRITES:
         kind = _WRITES[name]()
@@ -75,7 +79,7 @@ def main() -> None:
         "slow": connections.slow,
         "clock": clock.jumps,
     }
-    kills = [*_WRITES, "job", "job, worker", "token"]
+    kills = [*_WRITES, "job", "job, worker", "token", "training"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=[*kills, *faults], default=[*kills, *faults], metavar="KIND")

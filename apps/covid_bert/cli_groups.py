@@ -95,11 +95,22 @@ def weights_compare(
     reference: Annotated[
         bool, typer.Option("--reference", help="Judge both anew on the reference studies; takes minutes.")
     ] = False,
+    studies: Annotated[
+        Path | None,
+        typer.Option(help="Judge both anew on the held-out patients of this folder, and on the reference studies."),
+    ] = None,
+    readers: Annotated[
+        str, typer.Option(help="Whose labels rule in that folder: newest, majority or expert:NAME.")
+    ] = "newest",
+    device: Annotated[str, typer.Option(help="To judge with: auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Show the recorded numbers of two versions side by side."""
+    """Show the recorded numbers of two versions side by side, or judge both anew."""
     from covid_bert.commands.weights_compare import compare
 
-    compare(name, first, second, reference=reference, console=console())
+    compare(
+        *(name, first, second),
+        console=console(), reference=reference, studies=studies, readers=readers, device=device,
+    )  # fmt: skip
 
 
 @weights_app.command("verify")

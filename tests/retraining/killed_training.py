@@ -78,7 +78,7 @@ PLACES = {
     "material": Place(lungs, "keep_case", 2),
     "training": Place(lung_learner.LungLearner, "loss", 3),
     "checkpoint": Place(fitting, "write_checkpoint", 2, after=True),
-    "judging": Place(lung_judging, "lung_dice", 3),
+    "judging": Place(lung_judging, "read_case", 2),
     "installing": Place(Path, "rename", chosen=_of_version),
     "publishing": Place(pointer, "write_atomically"),
     "published": Place(pointer, "write_atomically", after=True),

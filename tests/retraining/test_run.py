@@ -26,6 +26,8 @@ from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress, RunState
 from covid_bert.retraining.records import CURVE_FILE, CURVE_PICTURE, RECORD_FILE, CurvePoint, TrainingRecord
 from covid_bert.retraining.trained import Trained, TrainedWeights
+from covid_bert.weights import pointer
+from covid_bert.weights.history import history
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Calibration, InputContract, Role
 from covid_bert.weights.store import list_versions, live, publish, standing
@@ -162,6 +164,26 @@ def test_a_run_that_is_taken_up_after_its_version_was_made_makes_no_second_one(t
     assert list_versions(NAME) == made
     # Another run makes its own.
     assert run(tmp_path / "other", identity="run-2").version not in made
+
+
+def test_a_run_that_is_taken_up_between_pointer_and_history_is_live_and_recorded(
+    trainer, tmp_path, monkeypatch
+) -> None:
+    trainer(trained(0.01))
+    write = pointer.write_atomically
+
+    def killed(path, content) -> None:
+        write(path, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pointer, "write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    outcome = run(tmp_path)
+    assert outcome.published
+    assert live(NAME).version == outcome.version
+    assert history(NAME)[-1].version == outcome.version
 
 
 def test_what_was_judged_when_the_version_was_made_decides_also_after_a_kill(trainer, tmp_path) -> None:

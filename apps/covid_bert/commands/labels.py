@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from covid_bert.commands.owner import refuse_root_for
-from covid_bert.datastore.index import LABELS_NAME
+from covid_bert.commands.owner import refuse_root_in
 from covid_bert.datastore.label_agreement import read_agreement
 from covid_bert.datastore.label_export import export_labels
 from covid_bert.datastore.label_import import checked_import
@@ -23,12 +22,11 @@ from covid_bert.retraining.agreement import PairAgreement
 from covid_bert.retraining.derived import label_cache
 from covid_bert.retraining.split import Shares
 from covid_bert.server.audit import AuditLog, default_audit_folder
-from covid_bert.server.launch import SERVER_LOCK_NAME
 
 
 def agreement(studies: Path, console: Console, *, as_json: bool) -> None:
     """Print how far the readers of a folder agree. See `read_agreement` for the errors."""
-    _refuse_root(studies)
+    refuse_root_in(studies)
     with Bars(console=console, transient=True, disable=as_json) as bars:
         task = bars.add_task("labels", total=1.0)
         progress = Progress(lambda stage, fraction: bars.update(task, description=stage, completed=fraction))
@@ -48,7 +46,7 @@ def agreement(studies: Path, console: Console, *, as_json: bool) -> None:
 
 def export(studies: Path, target: Path, console: Console) -> None:
     """Write the label set of a folder into one file. See `export_labels` for the errors."""
-    _refuse_root(studies)
+    refuse_root_in(studies)
     exported = export_labels(studies, target, label_cache(studies))
     console.print(
         f"{target.name}: {exported.cases} cases, {exported.versions} versions.", highlight=False, soft_wrap=True
@@ -61,7 +59,7 @@ def export(studies: Path, target: Path, console: Console) -> None:
 
 def bring_in(source: Path, studies: Path, console: Console, *, known_only: bool) -> None:
     """Merge a label set into that of a folder. See `checked_import` and `LabelImport.merge` for the errors."""
-    _refuse_root(studies)
+    refuse_root_in(studies)
     # As what the server writes, the files are for its user only.
     before = os.umask(0o077)
     try:
@@ -89,7 +87,7 @@ def split(studies: Path, console: Console, *, training: int | None, validation: 
     ParameterError
         If nothing is left for the test.
     """
-    _refuse_root(studies)
+    refuse_root_in(studies)
     frozen = open_split(studies)
     if training is not None or validation is not None:
         shares = (
@@ -105,10 +103,6 @@ def split(studies: Path, console: Console, *, training: int | None, validation: 
         f"{rest:.0%} test.",
         highlight=False,
     )
-
-
-def _refuse_root(studies: Path) -> None:
-    refuse_root_for(studies / SERVER_LOCK_NAME, studies / LABELS_NAME, studies)
 
 
 def _print_pairs(title: str, pairs: tuple[PairAgreement, ...], console: Console) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from covid_bert.datastore.index import LABELS_NAME
 from covid_bert.errors import ParameterError
+from covid_bert.server.launch import SERVER_LOCK_NAME
 
 
 def name_of_owner(path: Path) -> str:
@@ -43,3 +45,8 @@ def refuse_root_for(*places: Path) -> None:
             f"{place.name} belongs to {name}, who could not use what root writes.",
             f"Run this as {name}: sudo -u {name} env COVID_BERT_HOME=... covid-bert ...",
         )
+
+
+def refuse_root_in(studies: Path) -> None:
+    """Refuse to go on as root where labels of another user's studies would be written; see `refuse_root_for`."""
+    refuse_root_for(studies / SERVER_LOCK_NAME, studies / LABELS_NAME, studies)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from rich.console import Console
+from rich.progress import Progress as Bars
 from rich.table import Table
 
+from covid_bert.commands.owner import refuse_root_in
 from covid_bert.errors import ParameterError
+from covid_bert.retraining.cases import LabelledStudy, Part
 from covid_bert.retraining.models import MODELS, Model, head_of, model_of_head
+from covid_bert.retraining.progress import RunProgress
+from covid_bert.retraining.readers import NEWEST
 from covid_bert.retraining.records import Comparison, TrainingRecord
+from covid_bert.retraining.run_folder import retraining_folder
 from covid_bert.retraining.versions import training_record
 from covid_bert.weights.store import installed
 from covid_bert.weights.version_folder import InstalledWeights
 
+if TYPE_CHECKING:
+    from covid_bert.retraining.gate import Judgement
+
 Numbers = dict[tuple[str, str], str]
 
 
-def compare(name: str, first: str, second: str, *, reference: bool, console: Console) -> None:
+def compare(
+    name: str,
+    first: str,
+    second: str,
+    *,
+    console: Console,
+    reference: bool = False,
+    studies: Path | None = None,
+    readers: str = NEWEST,
+    device: str = "auto",
+) -> None:
     """Print what is known of two versions.
 
     Parameters
@@ -24,17 +47,26 @@ def compare(name: str, first: str, second: str, *, reference: bool, console: Con
         Of a model, or of weights.
     first, second
         Versions.
-    reference
-        Whether to judge both anew on the reference studies.
     console
         The terminal.
+    reference
+        Whether to judge both anew on the reference studies.
+    studies
+        Folder with studies and labels, on whose held-out patients to judge both anew, and on the reference studies;
+        the patients are drawn as for a training, and stay where they were drawn.
+    readers
+        Whose labels rule there; see `covid_bert.datastore.label_set.read_label_set`.
+    device
+        See `covid_bert.networks.devices.choose_device`.
 
     Raises
     ------
     WeightsError
         If a version is not installed, or damaged.
     ParameterError
-        If weights that are no model's head are to be judged.
+        If weights that are no model's head are to be judged, the rule for readers is none, or there is no such device.
+    CovidBertError
+        If the labels cannot be read; see `covid_bert.datastore.label_set.read_label_set`.
     """
     weights = head_of(name)
     versions = installed(weights, first), installed(weights, second)
@@ -44,12 +76,20 @@ def compare(name: str, first: str, second: str, *, reference: bool, console: Con
         if record is not None:
             outcome = "passed" if record.gate.passed else "not passed"
             console.print(f"Gate of {version.version} ({outcome}): {record.gate.reason}", highlight=False)
-    if reference:
+    if reference or studies is not None:
+        from covid_bert.retraining.comparing import compare_versions
+
         model = model_of_head(weights)
         if model is None:
             heads = ", ".join(model.head for model in MODELS.values())
             raise ParameterError(f"{weights} cannot be judged alone.", f"Compare versions of {heads}.")
-        console.print(_judged(model, *versions))
+        held = () if studies is None else _held_out(model, studies, readers)
+        with Bars(console=console, transient=True) as bars:
+            progress = _progress(bars)
+            judgement = compare_versions(model, *versions, held, progress, device=device)
+        console.print(_judged(versions, judgement))
+        for sentence in _remarks(model, judgement, progress, asked=studies is not None):
+            console.print(sentence, highlight=False, markup=False)
 
 
 def _table(versions: tuple[InstalledWeights, InstalledWeights], records: list[TrainingRecord | None]) -> Table:
@@ -89,23 +129,64 @@ def _numbers(version: InstalledWeights, record: TrainingRecord | None) -> Number
     return found
 
 
-def _judged(model: Model, first: InstalledWeights, second: InstalledWeights) -> Table:
-    table = Table(title="Judged anew, paired by patient")
-    for column in ("measure", first.version, second.version, "difference (95 % interval)"):
+def _held_out(model: Model, studies: Path, readers: str) -> tuple[LabelledStudy, ...]:
+    """Labelled studies of patients that no training learns from."""
+    from covid_bert.datastore.label_set import read_label_set
+
+    refuse_root_in(studies)
+    labels = read_label_set(
+        studies, readers, masks=True, classes=model.system is not None, cache=retraining_folder(studies) / "cache"
+    )
+    return labels.of(Part.VALIDATION) + labels.of(Part.TEST)
+
+
+def _progress(bars: Bars) -> RunProgress:
+    task = bars.add_task("judging", total=1.0)
+    return RunProgress(lambda state: bars.update(task, description=state.stage, completed=state.fraction))
+
+
+def _judged(versions: tuple[InstalledWeights, InstalledWeights], judgement: Judgement) -> Table:
+    first, second = (weights.version for weights in versions)
+    table = Table(title="Judged anew, paired by patient", caption="difference with its 95 % interval over patients")
+    for column in ("measure", "on", first, second, f"{second} minus {first}", ""):
         table.add_column(column, overflow="fold")
-    for item in _comparisons(model, first, second):
+    for item in judgement.comparisons:
         interval = "-" if item.lower is None else f"{item.lower:+.4f} to {item.upper:+.4f}"
         table.add_row(
-            f"{item.measure}, {item.patients} {item.data}",
+            item.measure,
+            f"{item.patients} {item.data}",
             f"{item.other:.4f}",
             f"{item.candidate:.4f}",
             f"{item.difference:+.4f} ({interval})",
+            _in_words(item, second),
         )
     return table
 
 
-def _comparisons(model: Model, first: InstalledWeights, second: InstalledWeights) -> tuple[Comparison, ...]:
-    from covid_bert.retraining.comparing import compare_versions
-    from covid_bert.retraining.progress import RunProgress
+def _in_words(item: Comparison, version: str) -> str:
+    if item.lower is None or item.upper is None:
+        return "too few to say"
+    if item.lower > 0:
+        return f"{version} is better"
+    if item.upper < 0:
+        return f"{version} is worse"
+    return "no sure difference"
 
-    return compare_versions(model, first, second, (), RunProgress(), device="cpu").comparisons
+
+def _remarks(model: Model, judgement: Judgement, progress: RunProgress, *, asked: bool) -> Iterator[str]:
+    """What the table does not say; `asked` if held-out patients were to be judged on."""
+    from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE
+    from covid_bert.retraining.measuring import HELD_OUT
+
+    if asked:
+        rule = LUNGS_RULE if model.system is None else CLASSIFIER_RULE
+        groups = " and ".join(f"{count} {group}" for count, group in zip(judgement.counts, rule.groups, strict=True))
+        yield f"Held out, and usable: {groups}."
+        if not any(item.data == HELD_OUT for item in judgement.comparisons):
+            yield "These are too few to compare on; only the reference studies were."
+    agreement = judgement.agreement
+    if agreement is not None:
+        limits = "" if agreement.lower is None else f" ({agreement.lower:.3f} to {agreement.upper:.3f})"
+        yield f"Masks of the two versions agree with a mean Dice of {agreement.value:.3f}{limits}."
+    for left in progress.state.left_out:
+        yield f"left out: {left.identifier}: {left.reason}"

@@ -30,7 +30,7 @@ from covid_bert.retraining.versions import training_record
 from covid_bert.weights.history import history
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
-from covid_bert.weights.store import installed, list_versions, live_version, publish
+from covid_bert.weights.store import installed, list_versions, live_version, publish, standing
 from covid_bert.weights.version_folder import InstalledWeights
 
 
@@ -160,8 +160,10 @@ def _install(
         # By this run, before it was killed; whoever has gone back since is not overruled.
         published = live_version(head.name) == head.version
     elif gate.passed and parameters.publish:
+        # Killed between pointer and history, it is live already, and only its line is missing.
+        replaces = head.version if standing(head.name) == head.version else gate.replaces
         try:
-            publish(head.name, head.version, by=by, reason=gate.reason, instead_of=gate.replaces)
+            publish(head.name, head.version, by=by, reason=gate.reason, instead_of=replaces)
             published = True
         except ConflictError as error:
             notes = (*notes, str(error))
