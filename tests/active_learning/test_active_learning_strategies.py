@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_bert.active_learning.choice import SCORED_STRATEGIES, Measured, best, measured, values_of
-from covid_bert.active_learning.diversity import distances, standardised
+from covid_bert.active_learning.diversity import coverage, distances, standardised
 from covid_bert.active_learning.scores import StudyScores
 from covid_bert.active_learning.uncertainty import combined, disagreement, entropy, ranks
 from covid_bert.errors import ParameterError
@@ -68,6 +68,38 @@ def test_farthest_points_cover_all_clusters_before_any_twice() -> None:
     for _ in range(4):
         chosen.append(int(np.argmax(distances(points, points[chosen]))))
     assert sorted(clusters[chosen]) == [0, 1, 2, 3, 4]
+
+
+def test_coverage_is_how_much_nearer_all_come() -> None:
+    # The one at 11 stands for itself alone; the one at 4 has a neighbour on each side.
+    found = coverage([[3.0], [4.0], [5.0], [11.0], [np.nan]], [[0.0]])
+    assert found == pytest.approx(
+        [(3 + 3 + 3 + 3) / 4, (2 + 4 + 4 + 4) / 4, (1 + 3 + 5 + 5) / 4, 11 / 4, np.nan], nan_ok=True
+    )
+    # Where nothing is covered, the most typical one comes first; where all are, none is worth anything.
+    assert best(coverage([[0.0], [1.0], [9.0], [2.0]], np.empty((0, 1)))) in {1, 3}
+    assert coverage([[1.0], [2.0]], [[1.0], [2.0]]).tolist() == [0.0, 0.0]
+    assert np.isnan(coverage([[np.nan]], [[0.0]])).all()
+
+
+def test_an_odd_study_wins_by_distance_but_not_by_coverage() -> None:
+    generator = np.random.default_rng(2)
+    points = np.concatenate([generator.normal(size=(40, 3)), generator.normal(size=(8, 3)) + 8, [[30.0, 0.0, 0.0]]])
+    assert best(distances(points, points[:3])) == 48
+    assert 40 <= best(coverage(points, points[:3])) < 48
+
+
+def test_neither_blocks_nor_many_studies_change_what_coverage_chooses(monkeypatch) -> None:
+    generator = np.random.default_rng(3)
+    points = np.concatenate([generator.normal(size=(300, 4)), generator.normal(size=(100, 4)) + 10])
+    whole = coverage(points, points[:1])
+    monkeypatch.setattr("covid_bert.active_learning.diversity._BLOCK_BYTES", 8 * 400 * 7)
+    assert coverage(points, points[:1]) == pytest.approx(whole)
+    monkeypatch.setattr("covid_bert.active_learning.diversity._MOST_PLACES", 50)
+    thinned = coverage(points, points[:1])
+    assert thinned != pytest.approx(whole)
+    assert best(thinned) >= 300
+    assert best(whole) >= 300
 
 
 def test_blocks_of_distances_do_not_change_them(monkeypatch) -> None:
