@@ -184,6 +184,7 @@ def _draw(drawn: list[tuple[Task, Played]], path: Path) -> None:
                           ha="right", fontsize=8)  # fmt: skip
         axis.set(title=task.name, xlabel="labels", ylabel=f"{task.measure} on the test")
         axis.title.set_fontsize(10)
+        axis.margins(y=0.09)
         axis.grid(alpha=0.25)
     axes[0, 0].legend(frameon=False, fontsize=9, loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)

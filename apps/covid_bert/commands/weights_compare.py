@@ -13,11 +13,11 @@ from rich.table import Table
 from covid_bert.commands.owner import refuse_root_in
 from covid_bert.errors import ParameterError
 from covid_bert.retraining.cases import LabelledStudy, Part
+from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.models import MODELS, Model, head_of, model_of_head
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.readers import NEWEST
 from covid_bert.retraining.records import Comparison, TrainingRecord
-from covid_bert.retraining.run_folder import retraining_folder
 from covid_bert.retraining.versions import training_record
 from covid_bert.weights.store import installed
 from covid_bert.weights.version_folder import InstalledWeights
