@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from covid_bert.report.picture import INK, PALE
+from covid_bert.report.views import INK, PALE
 from covid_bert.retraining.records import CurvePoint
 
 _LOSS, _VALIDATION = "#8a8f98", "#1f6fb2"
