@@ -66,7 +66,15 @@ def lung_box(lungs: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-def axial(axes: Axes, volume: Volume, classification: Classification, index: int, box: tuple[slice, slice]) -> None:
+def axial(
+    axes: Axes,
+    volume: Volume,
+    classification: Classification,
+    index: int,
+    box: tuple[slice, slice],
+    *,
+    letters: float = 12,
+) -> None:
     """Draw one slice with the outlines of the lungs, and lesions or else the location map.
 
     Parameters
@@ -79,16 +87,20 @@ def axial(axes: Axes, volume: Volume, classification: Classification, index: int
         Canonical slice, 0 at the foot.
     box
         Rows and columns to show, of `lung_box`.
+    letters
+        Size of R and L in points.
     """
     gray = gray8_slices(volume, LUNG_WINDOW, np.array([index]))[0]
     _, row, column = volume.spacing
-    _show(axes, gray[box], classification, (index, *box), row / column, "upper")
+    _show(axes, gray[box], classification, (index, *box), row / column, "upper", letters)
     peak = classification.result.location_map.peak_slice if classification.result.location_map else None
     note = " (maximum of the location map)" if index == peak else ""
     axes.set_title(f"Slice {index + 1} of {volume.shape[0]}{note}", size=9, color=INK)
 
 
-def coronal(axes: Axes, volume: Volume, classification: Classification, box: tuple[slice, slice]) -> None:
+def coronal(
+    axes: Axes, volume: Volume, classification: Classification, box: tuple[slice, slice], *, letters: float = 12
+) -> None:
     """Draw the coronal section that holds most lung, see `axial`."""
     lungs = classification.lungs.array
     areas = np.zeros(volume.shape[1], np.int64)
@@ -100,7 +112,7 @@ def coronal(axes: Axes, volume: Volume, classification: Classification, box: tup
     gray = section if volume.unit is Unit.GRAY8 else to_gray8(section, LUNG_WINDOW)
     slice_, _, column = volume.spacing
     aspect = slice_ / column if volume.spacing_known else "auto"
-    _show(axes, gray, classification, (slice(None), row, columns), aspect, "lower")
+    _show(axes, gray, classification, (slice(None), row, columns), aspect, "lower", letters)
     axes.set_title("Coronal section through most of the lungs", size=9, color=INK)
 
 
@@ -111,6 +123,7 @@ def _show(
     section: tuple[Any, Any, Any],
     aspect: Any,
     origin: Any,
+    letters: float,
 ) -> None:
     """One section: gray levels, lesions or else the location map, outlines of the lungs."""
     lungs = classification.lungs.array[section]
@@ -127,7 +140,7 @@ def _show(
     for side, colour in ((RIGHT_LUNG, RIGHT_COLOUR), (LEFT_LUNG, LEFT_COLOUR)):
         _outline(axes, lungs == side, colour, "solid")
     for text, place in (("R", 0.03), ("L", 0.97)):
-        axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=12)
+        axes.text(place, 0.5, text, transform=axes.transAxes, color="white", ha="center", va="center", size=letters)
     axes.set_anchor("N")
     axes.set_axis_off()
 
