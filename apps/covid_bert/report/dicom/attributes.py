@@ -11,6 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.valuerep import PersonName, validate_value
 
 UTF8 = "ISO_IR 192"
+# Of a distance in mm: what fits into the 16 characters of a decimal string.
+_DECIMALS = 6
 # By these an archive finds the patient and the study: they are taken over as they are.
 _IDENTITY = {"PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber"}
 # Empty where they are unknown (type 2).
@@ -26,7 +28,7 @@ _OF_PATIENT_AND_STUDY = [
 _OF_INSTANCE = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "FrameOfReferenceUID", "Rows",
     "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "InstanceNumber",
+    "InstanceNumber",
 ]  # fmt: skip
 _LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"]
 # What is read of a file; its pixels and everything else stay where they are.
@@ -62,7 +64,7 @@ def patient_and_study(raw: Dataset) -> Dataset:
     return kept
 
 
-def plane_of(raw: Dataset, frame_of_reference: str) -> Dataset:
+def plane_of(raw: Dataset, frame_of_reference: str, distance: float) -> Dataset:
     """Return an instance as results refer to it: its UIDs and its plane, and nothing of the patient.
 
     Parameters
@@ -71,6 +73,8 @@ def plane_of(raw: Dataset, frame_of_reference: str) -> Dataset:
         As it was read.
     frame_of_reference
         UID for an instance without one.
+    distance
+        Of neighbouring slices in mm, from their positions: what headers say of it is often missing or wrong.
 
     Returns
     -------
@@ -83,6 +87,10 @@ def plane_of(raw: Dataset, frame_of_reference: str) -> Dataset:
         setattr(plane, keyword, "")
     if not plane.get("FrameOfReferenceUID"):
         plane.FrameOfReferenceUID = frame_of_reference
+    plane.SpacingBetweenSlices = round(distance, _DECIMALS)
+    thickness = plane.get("SliceThickness")
+    if not thickness or thickness <= 0:
+        plane.SliceThickness = plane.SpacingBetweenSlices
     if all(raw.get(keyword) for keyword in _LOSSY):
         plane.update(_taken(raw, _LOSSY))
     return plane

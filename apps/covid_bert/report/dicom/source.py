@@ -96,9 +96,16 @@ def read_source(volume: Volume) -> DicomSource:
     _check(raw, volume)
     # A series without one has no neighbours in space: its own stays the same for all its results.
     frame_of_reference = uid_of("frame of reference", source.series_instance_uid)
-    instances = tuple(plane_of(each, frame_of_reference) for each in raw)
+    instances = tuple(plane_of(each, frame_of_reference, _distance(volume)) for each in raw)
     axis, direction = orientations.io_orientation(volume.native.affine)[2]
     return DicomSource(patient_and_study(raw[0]), instances, bool(direction > 0) if axis == _HEAD_AXIS else None)
+
+
+def _distance(volume: Volume) -> float:
+    """Return the distance in mm of neighbouring slices, along their normal."""
+    column, row, step = volume.native.affine[:3, :3].T
+    normal = np.cross(column, row)
+    return float(abs(step @ normal) / np.linalg.norm(normal))
 
 
 @contextmanager
