@@ -24,6 +24,9 @@ COMPAT_READY := .venv-compat/.ready
 CODE := apps tests benchmarks sample-data slicer_extension
 # What drawing without a screen needs (3D Slicer's views, Qt), by the library that is looked for.
 LIBRARIES := libEGL.so.1:libegl1 libGL.so.1:libgl1 libxkbcommon.so.0:libxkbcommon0 libfontconfig.so.1:libfontconfig1 libdbus-1.so.3:libdbus-1-3
+# Programs that tests run: a checker of DICOM objects, an archive with DICOMweb, readers of PDF.
+PROGRAMS := /usr/bin/dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
+	/usr/bin/pdftotext:poppler-utils
 
 .PHONY: help demo serve test test-fast test-compat lint bench libraries
 
@@ -56,11 +59,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
-# A package is installed only if its library is missing.
+# A package is installed only if its library or program is missing.
 libraries:
-	@missing=""; for each in $(LIBRARIES); do ldconfig -p | grep -q "$${each%%:*}" || missing="$$missing $${each##*:}"; done; \
-	test -z "$$missing" || { echo "Installing$$missing libgl1-mesa-dri"; \
-	$$(test "$$(id -u)" = 0 || echo sudo) apt-get install -y --no-install-recommends $$missing libgl1-mesa-dri; }
+	@missing=""; for each in $(LIBRARIES); do ldconfig -p | grep -q "$${each%%:*}" || missing="$$missing $${each##*:} libgl1-mesa-dri"; done; \
+	for each in $(PROGRAMS); do test -e "$${each%%:*}" || missing="$$missing $${each##*:}"; done; \
+	root="$$(test "$$(id -u)" = 0 || echo sudo)"; \
+	test -z "$$missing" || { echo "Installing$$missing"; \
+	$$root apt-get install -y --no-install-recommends $$missing \
+	|| { $$root apt-get update && $$root apt-get install -y --no-install-recommends $$missing; }; }
 
 test: lint libraries
 	$(BIN)/python -m pytest

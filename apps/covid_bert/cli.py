@@ -114,6 +114,10 @@ def classify(
     device: Device = "auto",
     series: Series = None,
     report: Report = None,
+    dicom: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results as DICOM: SEG, SR, PDF and picture. Studies must be DICOM."),
+    ] = None,
 ) -> None:
     """Classify studies: JSON, picture, masks of lungs and lesions and location map of each.
 
@@ -131,6 +135,7 @@ def classify(
             lungs_method=lungs.value,
             series=series,
             report=report,
+            dicom=dicom,
             console=console(),
         )
     )

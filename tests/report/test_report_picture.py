@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from covid_bert import DEMONSTRATION_MODEL
-from covid_bert.report import picture, study_picture
+from covid_bert.report import picture, study_picture, views
 from covid_bert.systems import create
 from covid_bert.systems.result import CalibratedProbability, WeightsState
 
@@ -116,7 +116,7 @@ def test_lesions_are_drawn_and_said_by_side(phantom, lesions_by_density, tmp_pat
     )
     study_picture(phantom.volume, without, tmp_path / "without.png")
     plain = np.asarray(Image.open(tmp_path / "without.png").convert("RGB")).astype(int)
-    for colour in picture.LESION_COLOURS.values():
+    for colour in views.LESION_COLOURS.values():
         wanted = np.array(to_rgb(colour)) * 255
         pure = [int((np.abs(image - wanted).max(-1) < 12).sum()) for image in (drawn, plain)]
         assert pure[0] > pure[1] + 50
@@ -124,14 +124,14 @@ def test_lesions_are_drawn_and_said_by_side(phantom, lesions_by_density, tmp_pat
 
 def test_lesion_colours_differ_for_every_eye() -> None:
     """Lightness, which no colour vision lacks, is far apart; so are the hues for the common deficiencies."""
-    glass, dense = (to_rgb(colour) for colour in picture.LESION_COLOURS.values())
+    glass, dense = (to_rgb(colour) for colour in views.LESION_COLOURS.values())
     lightness = [float(np.dot((0.2126, 0.7152, 0.0722), np.power(colour, 2.2))) for colour in (glass, dense)]
     assert abs(lightness[0] - lightness[1]) > 0.3
 
 
 def test_the_patients_right_is_on_the_left(phantom, classification, monkeypatch, tmp_path) -> None:
     shown: list[np.ndarray] = []
-    monkeypatch.setattr(picture, "_show", lambda *given: shown.append(given[2].lungs.array[given[3]]))
+    monkeypatch.setattr(views, "_show", lambda *given: shown.append(given[2].lungs.array[given[3]]))
     study_picture(phantom.volume, classification, tmp_path / "result.png")
     for lungs in shown:
         right, left = (np.flatnonzero((lungs == side).any(0)).mean() for side in (1, 2))

@@ -72,10 +72,11 @@ class Index:
             return False
         return self._intact(entry)
 
-    def same_study(self, study: str, settings: str) -> Entry | None:
-        """The finished entry of the same image under another name, with these settings; None if there is none."""
+    def same_study(self, study: str, settings: str, series: str | None = None) -> Entry | None:
+        """The finished entry of the same image (of one series) under another name; None if there is none."""
         for entry in self.entries.values():
-            if entry.get("study") == study and entry.get("settings") == settings and self._intact(entry):
+            wanted = {"study": study, "settings": settings, "series": series}
+            if all(entry.get(name) == value for name, value in wanted.items()) and self._intact(entry):
                 return entry
         return None
 
@@ -111,12 +112,18 @@ class Batch:
         Series to take from folders with several.
     console
         Where progress and the final table go.
+    other_folders
+        Further folders that results are written to.
+    by_series
+        True where the results belong to the input's DICOM series: the same image in two series is then two studies.
     """
 
     out: Path
     settings: str
     series: str | None
     console: Console
+    other_folders: tuple[Path, ...] = ()
+    by_series: bool = False
 
     def run(self, inputs: list[Path], work: Work) -> tuple[int, list[Entry]]:
         """Do `work` for each input.
@@ -148,8 +155,9 @@ class Batch:
         """
         inputs = [path.resolve() for path in inputs]
         for path in inputs:
-            if path.is_dir() and self.out.resolve().is_relative_to(path):
-                raise ParameterError("The output folder lies inside a study.", "Choose an --out outside of it.")
+            folders = (self.out, *self.other_folders)
+            if path.is_dir() and any(folder.resolve().is_relative_to(path) for folder in folders):
+                raise ParameterError("The output folder lies inside a study.", "Choose one outside of it.")
         with self._own_folder():
             index = Index.load(self.out)
             done: list[Entry] = []
@@ -191,7 +199,9 @@ class Batch:
             try:
                 with progress.stage("reading"):
                     volume = read(path, series=self.series)
-                twin = index.same_study(volume.identifier, self.settings)
+                if self.by_series:
+                    entry["series"] = hashlib.sha256(volume.source.series_instance_uid.encode()).hexdigest()[:16]
+                twin = index.same_study(volume.identifier, self.settings, entry.get("series"))
                 if twin is not None:
                     self.console.print(f"[dim]{escape(path.name)}: the same image as one done before[/dim]")
                     entry = {**twin, **entry}

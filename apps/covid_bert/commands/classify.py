@@ -41,8 +41,11 @@ def classify(
     series: str | None,
     report: Path | None,
     console: Console,
+    dicom: Path | None = None,
 ) -> int:
     """Classify studies and write, for each, lungs and lesions, and for each system JSON, location map and picture.
+
+    With `dicom`, a folder, the results of DICOM studies are also written there as DICOM objects.
 
     Returns
     -------
@@ -58,6 +61,8 @@ def classify(
         return on_card_or_processor(volume, device, lambda study, where: work_on(study, where, progress))
 
     def work_on(volume: Volume, where: str, progress: Progress) -> dict[str, Any]:
+        # Before anything is computed: a study that is not DICOM is refused at once.
+        objects = None if dicom is None else DicomResults(volume, dicom.resolve())
         with progress.stage("lungs"):
             lungs = segment_lungs(volume, lungs_method, progress, device=where)
         name = volume.identifier
@@ -72,9 +77,12 @@ def classify(
             classification = system.classify(volume, lungs, lesions, progress=progress.continued())
             stem = f"{name}.{system.NAME}-{system.configuration.name}"
             files += write_classification(volume, classification, masks, out, stem)
+            if objects is not None:
+                with progress.stage("dicom"):
+                    files += objects.write(classification)
             scores[system.NAME] = classification.result
         return {
-            "files": [file.name for file in files],
+            "files": [file.name if file.parent == out else str(file) for file in dict.fromkeys(files)],
             "weights": [item.model_dump() for result in scores.values() for item in result.provenance.weights],
             "seconds_by_system": {key: result.provenance.seconds for key, result in scores.items()},
             "outcome": "; ".join(f"{key}: {outcome(result)}" for key, result in scores.items()),
@@ -86,9 +94,47 @@ def classify(
         *(_weights_versions(it) for it in made(device)),
     ]
     settings = f"{__version__} {' '.join(versions)} {series or ''}"
-    code, entries = Batch(out, settings, series, console).run(inputs, work)
+    if dicom is not None:
+        settings += f" dicom {dicom.resolve()}"
+    # The same image in another series is another study to DICOM.
+    batch = Batch(out, settings, series, console, other_folders=(dicom,) if dicom else (), by_series=dicom is not None)
+    code, entries = batch.run(inputs, work)
     finish(entries, out, report, console)
+    if dicom is not None:
+        console.print(f"DICOM objects are in {escape(str(dicom))}.", highlight=False)
     return code
+
+
+class DicomResults:
+    """The DICOM objects of one study, for all systems that classify it.
+
+    Parameters
+    ----------
+    volume
+        Read from DICOM files.
+    folder
+        Where the study gets a folder of its own.
+
+    Raises
+    ------
+    InputError
+        If the study is not DICOM, or its files lack what results need.
+    """
+
+    def __init__(self, volume: Volume, folder: Path) -> None:
+        # highdicom and reportlab are for those who ask for DICOM.
+        from covid_bert.report.dicom import folder_name, read_source
+
+        self._volume, self._source = volume, read_source(volume)
+        self._folder = folder / folder_name(volume)
+
+    def write(self, classification: Classification) -> list[Path]:
+        """Write the objects of a result and return their files."""
+        from covid_bert.report.dicom import dicom_results, write_objects
+
+        made = classification.result.provenance
+        objects = dicom_results(self._source, self._volume, classification)
+        return write_objects(objects, self._folder, f"{made.system}-{made.configuration}")
 
 
 def write_classification(

@@ -14,7 +14,7 @@ from covid_bert.evaluation.results import Measurement, StudyRow
 from covid_bert.evaluation.studies import Condition
 from covid_bert.evaluation.summary import LESION_DICE_AIM, LUNG_DICE_AIM
 from covid_bert.files import write_atomically
-from covid_bert.report.picture import INK, PALE
+from covid_bert.report.views import INK, PALE
 from covid_bert.weights.identity import demonstration_warnings
 
 # Distinguishable with any colour vision (Okabe and Ito); the markers differ too.

@@ -24,7 +24,7 @@ from covid_bert.evaluation.study_measurement import MeasuredStudy
 from covid_bert.files import write_atomically
 from covid_bert.lesions import LESION_LABELS, LesionMask
 from covid_bert.lungs import LungMask
-from covid_bert.report.picture import INK, LESION_COLOURS, PALE
+from covid_bert.report.views import INK, LESION_COLOURS, PALE
 from covid_bert.volumes import LUNG_WINDOW, gray8_slices
 from covid_bert.weights.identity import demonstration_warnings
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.files import write_atomically
 from covid_bert.lesions.mask import CONSOLIDATION, GROUND_GLASS
-from covid_bert.report.picture import INK, LESION_COLOURS, PALE
+from covid_bert.report.views import INK, LESION_COLOURS, PALE
 from covid_bert.synthesis import SyntheticStudy
 from covid_bert.volumes import LUNG_WINDOW
 

@@ -75,6 +75,26 @@ def write_study(volume: Volume, path: str | Path) -> Path:
     return _write(volume.array, volume, Path(path), {}, labels=False)
 
 
+def on_file_grid(array: npt.NDArray[np.generic], volume: Volume, *, labels: bool = True) -> npt.NDArray[np.generic]:
+    """Bring a mask or map from a volume's canonical grid back onto the grid of its own file.
+
+    Parameters
+    ----------
+    array
+        (slices, rows, columns) on the canonical grid of `volume`.
+    volume
+        The volume.
+    labels
+        True for labels; False for values, which are interpolated where slices are tilted.
+
+    Returns
+    -------
+    npt.NDArray[np.generic]
+        (i, j, k) as in the file; for DICOM (columns, rows, slices), slices along the slice normal.
+    """
+    return to_native(restore_tilt(array, volume.native.shear_rows_per_slice, labels=labels), volume.native)
+
+
 def _write(array: npt.NDArray[np.generic], volume: Volume, path: Path, names: dict[str, int], *, labels: bool) -> Path:
     suffix = next((known for known in _SUFFIXES if path.name.lower().endswith(known)), None)
     if suffix is None:
@@ -90,7 +110,7 @@ def _write(array: npt.NDArray[np.generic], volume: Volume, path: Path, names: di
         raise GeometryError(
             "MetaImage cannot hold slices with a gantry tilt.", "Write the mask as .nrrd or .nii.gz instead."
         )
-    native = to_native(restore_tilt(array, volume.native.shear_rows_per_slice, labels=labels), volume.native)
+    native = on_file_grid(array, volume, labels=labels)
     try:
         with replacing(path) as temporary:
             if suffix in (".nii", ".nii.gz"):

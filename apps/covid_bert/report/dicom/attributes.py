@@ -1,0 +1,135 @@
+"""What results take over of their source: who the patient is, which study it is, and where the planes lie."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.valuerep import PersonName, validate_value
+
+UTF8 = "ISO_IR 192"
+# Of a distance in mm: what fits into the 16 characters of a decimal string.
+_DECIMALS = 6
+# By these an archive finds the patient and the study: they are taken over as they are.
+_IDENTITY = {"PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber"}
+# Empty where they are unknown (type 2).
+_EXPECTED = [
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+]  # fmt: skip
+_OF_PATIENT_AND_STUDY = [
+    *_EXPECTED, "IssuerOfPatientID", "StudyInstanceUID", "StudyDescription", "PatientAge", "PatientSize",
+    "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "IssuerOfAccessionNumberSequence", "LongitudinalTemporalInformationModified", "TimezoneOffsetFromUTC",
+]  # fmt: skip
+_OF_INSTANCE = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "FrameOfReferenceUID", "Rows",
+    "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+    "InstanceNumber",
+]  # fmt: skip
+_LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"]
+# What is read of a file; its pixels and everything else stay where they are.
+ATTRIBUTES = [*_OF_PATIENT_AND_STUDY, *_OF_INSTANCE, *_LOSSY, "SpecificCharacterSet", "NumberOfFrames"]
+
+
+def patient_and_study(raw: Dataset) -> Dataset:
+    """Return what says whose study it is, as Unicode text and in valid values only.
+
+    Parameters
+    ----------
+    raw
+        An instance as it was read, in its own character set and byte order.
+
+    Returns
+    -------
+    Dataset
+        What must not be missing is there, empty where it was missing. Values that DICOM does not allow are left out,
+        except those by which an archive finds patient and study.
+    """
+    # Text in a character set that its file does not name is read as far as it can be.
+    with contextlib.suppress(LookupError, ValueError):
+        raw.decode()
+    kept = _taken(raw, _OF_PATIENT_AND_STUDY)
+    for keyword in _EXPECTED:
+        if keyword not in kept:
+            setattr(kept, keyword, "")
+    if kept.PatientSex not in ("M", "F", "O"):
+        kept.PatientSex = ""
+    # A study without names says how they were removed.
+    if not (kept.get("DeidentificationMethod") or kept.get("DeidentificationMethodCodeSequence")):
+        kept.pop("PatientIdentityRemoved", None)
+    return kept
+
+
+def plane_of(raw: Dataset, frame_of_reference: str, distance: float) -> Dataset:
+    """Return an instance as results refer to it: its UIDs and its plane, and nothing of the patient.
+
+    Parameters
+    ----------
+    raw
+        As it was read.
+    frame_of_reference
+        UID for an instance without one.
+    distance
+        Of neighbouring slices in mm, from their positions: what headers say of it is often missing or wrong.
+
+    Returns
+    -------
+    Dataset
+        What it must not lack of patient and study is there and empty: libraries put values that they find odd into
+        logs and warnings.
+    """
+    plane = _taken(raw, _OF_INSTANCE)
+    for keyword in _EXPECTED:
+        setattr(plane, keyword, "")
+    if not plane.get("FrameOfReferenceUID"):
+        plane.FrameOfReferenceUID = frame_of_reference
+    plane.SpacingBetweenSlices = round(distance, _DECIMALS)
+    thickness = plane.get("SliceThickness")
+    if not thickness or thickness <= 0:
+        plane.SliceThickness = plane.SpacingBetweenSlices
+    if all(raw.get(keyword) for keyword in _LOSSY):
+        plane.update(_taken(raw, _LOSSY))
+    return plane
+
+
+def _taken(raw: Dataset, keywords: list[str]) -> Dataset:
+    kept = Dataset()
+    for keyword in keywords:
+        # A value that cannot be read as its type is no value.
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
+            element = raw[keyword]
+            value = _unicode(element.value)
+            if keyword in _IDENTITY or _is_valid(element.VR, value):
+                setattr(kept, keyword, value)
+    return kept
+
+
+def _unicode(value: object) -> object:
+    """Return a value that does not remember the bytes that it was read from."""
+    if isinstance(value, PersonName):
+        return PersonName(str(value))
+    if isinstance(value, Sequence):
+        items = []
+        for item in value:
+            copy = Dataset()
+            for element in item:
+                copy.add_new(element.tag, element.VR, _unicode(element.value))
+            items.append(copy)
+        return Sequence(items)
+    return value
+
+
+def _is_valid(vr: str, value: object) -> bool:
+    if isinstance(value, Sequence):
+        return all(_is_valid(element.VR, element.value) for item in value for element in item)
+    values = value if isinstance(value, MultiValue) else [value]
+    try:
+        for each in values:
+            validate_value(vr, str(each) if vr in ("DS", "IS", "PN") else each, config.RAISE)
+    except ValueError:
+        return False
+    return True
