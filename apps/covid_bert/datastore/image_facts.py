@@ -17,7 +17,8 @@ from covid_bert.datastore.detached import HEADER_SUFFIXES, voxel_file
 from covid_bert.errors import OutputError, UnreadableFileError
 from covid_bert.files import write_atomically
 from covid_bert.retraining.split import FrozenSplit
-from covid_bert.volumes.dicom_headers import files_below, is_dicom
+from covid_bert.volumes.dicom_files import is_dicom
+from covid_bert.volumes.dicom_headers import files_below
 from covid_bert.volumes.dicom_patient import names_somebody, patients_of
 from covid_bert.volumes.itk_headers import read_fields
 from covid_bert.weights.files import sha256_of
