@@ -33,7 +33,7 @@ from pydicom.uid import (
 from covid_bert.errors import UnreadableFileError
 from covid_bert.volumes.codestreams import stated_size
 from covid_bert.volumes.dicom_files import guarded, native_pixels_at, read_header_of, read_image_of
-from covid_bert.volumes.dicom_headers import SliceHeader
+from covid_bert.volumes.dicom_headers import GREY, SliceHeader
 
 _IMAGE_TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -140,6 +140,9 @@ def _complete(dataset: pydicom.Dataset, header: SliceHeader) -> None:
                 f"The attribute {keyword} of {header.name} is missing, without which its values cannot be read.",
                 "Export the series again from the PACS.",
             )
+    # GDCM ends the process at a kind of colours that it does not know.
+    if header.samples != 1 or header.photometric not in GREY:
+        raise ValueError("no grey levels")
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = header.samples, header.photometric
     if dataset.get("BitsStored") is None:
         dataset.BitsStored = dataset.BitsAllocated

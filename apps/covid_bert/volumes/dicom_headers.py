@@ -20,6 +20,8 @@ from covid_bert.volumes.dicom_frames import Frame, frames_of, parts_of
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 MAX_SIDE = 65_535
+# The kinds of PhotometricInterpretation that a CT can have.
+GREY = ("MONOCHROME1", "MONOCHROME2")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID",
     "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",

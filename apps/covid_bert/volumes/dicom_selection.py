@@ -18,7 +18,7 @@ from covid_bert.errors import (
     UnreadableFileError,
 )
 from covid_bert.volumes.assembly import MIN_SLICES
-from covid_bert.volumes.dicom_headers import SliceHeader
+from covid_bert.volumes.dicom_headers import GREY, SliceHeader
 
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -142,7 +142,7 @@ def _reason_against(header: SliceHeader) -> str:
         return "localizer"
     if header.frames > 1:
         return "multi-frame"
-    if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
+    if header.samples != 1 or header.photometric not in GREY:
         return "colour image"
     if header.sop_class_uid.startswith(_SECONDARY_CAPTURE) and header.position is None:
         return "screen capture"
