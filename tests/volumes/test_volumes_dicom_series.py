@@ -121,7 +121,7 @@ def test_single_slices_of_several_patients(tmp_path):
     assert len(error.details["series"]) == 9
 
 
-def test_enhanced_multi_frame_is_refused_clearly(tmp_path):
+def test_frames_that_nothing_says_the_places_of_are_refused(tmp_path):
     def frames(dataset, index):
         dataset.NumberOfFrames = 12
         dataset.PixelData = dataset.PixelData * 12

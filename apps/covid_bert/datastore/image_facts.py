@@ -16,7 +16,8 @@ from covid_bert.errors import OutputError
 from covid_bert.files import write_atomically
 from covid_bert.retraining.derived import marked
 from covid_bert.retraining.split import FrozenSplit
-from covid_bert.volumes.dicom_headers import files_below, is_dicom
+from covid_bert.volumes.dicom_files import is_dicom
+from covid_bert.volumes.dicom_headers import files_below
 from covid_bert.volumes.dicom_patient import names_somebody, patients_of
 from covid_bert.volumes.study_files import header_facts, voxels_apart
 from covid_bert.weights.files import sha256_of

@@ -49,7 +49,8 @@ def order_slices(headers: Sequence[SliceHeader], name: str) -> tuple[list[SliceH
     Raises
     ------
     GeometryError
-        If position, orientation or pixel spacing is missing or impossible.
+        If position, orientation or pixel spacing is missing or impossible, or positions are given in several frames
+        of reference.
     UnequalSlicesError, DuplicateSlicesError, MissingSlicesError, TooFewSlicesError
         If the slices are no regular stack.
     """
@@ -59,13 +60,14 @@ def order_slices(headers: Sequence[SliceHeader], name: str) -> tuple[list[SliceH
             "Give the folder that holds the whole series.",
             slices=len(headers),
         )
+    _check_frame_of_reference(headers, name)
     row_direction, column_direction, spacing = _common_plane(headers, name)
     normal = np.cross(row_direction, column_direction)
     positions = np.asarray([header.position for header in headers], dtype=np.float64)
     order = np.argsort(positions @ normal, kind="stable")
     ordered = [headers[index] for index in order]
     positions = positions[order]
-    _check_steps(ordered, positions @ normal)
+    _check_steps(positions @ normal)
     step = _common_step(positions, normal)
     lps = np.eye(4)
     lps[:3, 0] = row_direction * spacing[1]
@@ -73,6 +75,16 @@ def order_slices(headers: Sequence[SliceHeader], name: str) -> tuple[list[SliceH
     lps[:3, 2] = step
     lps[:3, 3] = positions[0]
     return ordered, LPS_TO_RAS @ lps
+
+
+def _check_frame_of_reference(headers: Sequence[SliceHeader], name: str) -> None:
+    # Slices that name none are taken to lie in that of the others.
+    found = {header.frame_of_reference for header in headers} - {""}
+    if len(found) > 1:
+        raise GeometryError(
+            f"The slices of '{name}' lie in {len(found)} frames of reference: their positions cannot be compared.",
+            "The patient was moved between two scans: export one of them as its own series.",
+        )
 
 
 def _common_plane(headers: Sequence[SliceHeader], name: str) -> tuple[_Vector, _Vector, tuple[float, float]]:
@@ -106,22 +118,15 @@ def _common_plane(headers: Sequence[SliceHeader], name: str) -> tuple[_Vector, _
     return along, down / np.linalg.norm(down), (float(spacings[0, 0]), float(spacings[0, 1]))
 
 
-def _check_steps(ordered: Sequence[SliceHeader], heights: _Vector) -> None:
+def _check_steps(heights: _Vector) -> None:
     """Refuse duplicates, gaps and irregular steps; `heights` are sorted positions along the normal in mm."""
     steps = np.diff(heights)
     same = np.flatnonzero(steps <= SAME_POSITION_MM)
     if len(same):
-        copied = sum(ordered[index].sop_instance_uid == ordered[index + 1].sop_instance_uid != "" for index in same)
-        hint = (
-            "Files were copied twice: remove the copies."
-            if copied == len(same)
-            else "The series holds several phases or reconstructions: export one of them as its own series."
-        )
         raise DuplicateSlicesError(
             f"{len(same)} slice(s) lie at the position of another one, the first at {heights[same[0]]:.1f} mm.",
-            hint,
+            "The series holds several phases or reconstructions: export one of them as its own series.",
             duplicates=len(same),
-            copied_files=copied,
         )
     spacing = float(np.median(steps))
     tolerance = max(_STEP_TOLERANCE_MM, _STEP_TOLERANCE * spacing)

@@ -1,52 +1,70 @@
 """Finding DICOM images in a folder and reading the few header fields that geometry and selection need.
 
-Only these fields are parsed: names, dates and free text of the patient never come into memory.
+Only these fields are parsed: names, birth dates and free text of the patient never come into memory.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from covid_bert.errors import UnreadableFileError
-
-# pydicom's warnings quote header values.
-warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+from covid_bert.volumes.dicom_files import damaged, guarded, read_header_of
+from covid_bert.volumes.dicom_frames import Frame, frames_of, parts_of
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+MAX_SIDE = 65_535
+# The kinds of PhotometricInterpretation that a CT can have.
+GREY = ("MONOCHROME1", "MONOCHROME2")
 _TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType",
-    "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "ConvolutionKernel", "RescaleType", "LossyImageCompression",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID",
+    "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "ConvolutionKernel", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "LossyImageCompression",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """Header fields of one DICOM file; numbers that are missing or malformed are None.
+    """Header fields of one slice: of a file, or of one frame of a multi-frame file.
 
     Parameters
     ----------
+    frame
+        Place of the frame in its file, from 0 on; None for a file of one image.
+    part
+        Stack and phase that a multi-frame file puts the frame into; empty where it has one only.
+    frames
+        Number of frames of a multi-frame file that does not describe them; else 1.
     position, orientation
-        ImagePositionPatient (3) and ImageOrientationPatient (6), LPS in mm.
+        ImagePositionPatient (3) and ImageOrientationPatient (6), LPS in mm; None where missing or malformed.
     pixel_spacing
-        Distance between rows and between columns in mm.
-    series_number, kernel, rescale_type, photometric
+        Distance between rows and between columns in mm; None where missing or malformed.
+    slope, intercept
+        RescaleSlope and RescaleIntercept; None where missing, NaN where malformed.
+    series_number, kernel, rescale_type, photometric, frame_of_reference
         As stored; empty where missing.
+    lookup
+        Whether a table takes the place of slope and intercept.
+    lossy
+        LossyImageCompression as stored: ``01`` where something was lost.
     """
 
     path: Path
+    frame: int | None
+    part: str
     sop_class_uid: str
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
+    frame_of_reference: str
     series_number: str
     modality: str
     image_type: tuple[str, ...]
@@ -57,10 +75,19 @@ class SliceHeader:
     photometric: str
     kernel: str
     rescale_type: str
-    lossy: bool
+    slope: float | None
+    intercept: float | None
+    lookup: bool
+    lossy: str
+    transfer_syntax: str
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
+
+    @property
+    def name(self) -> str:
+        """Base name of the file, and the frame's number, for messages."""
+        return f"'{self.path.name}'" if self.frame is None else f"'{self.path.name}' (frame {self.frame + 1})"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -74,77 +101,105 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (path for path in visible if path.is_file())
 
 
-def is_dicom(path: Path) -> bool:
-    """Say whether a file starts as DICOM: with the preamble, or, as old files do, with group 0002 or 0008."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(132)
-    except OSError:
-        return False
-    return start[128:] == b"DICM" or (start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\x00")
+def read_headers(path: Path) -> list[SliceHeader]:
+    """Read the header of one DICOM file: one for an image, one for each frame of an enhanced multi-frame image.
 
-
-def read_header(path: Path) -> SliceHeader | None:
-    """Read the header of one DICOM file; None for a DICOMDIR, or where a file without preamble is not DICOM.
+    Empty for a DICOMDIR, or where a file without preamble is not DICOM.
 
     Raises
     ------
     UnreadableFileError
         If the header is damaged.
     """
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-        if not len(dataset) or str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == MEDIA_DIRECTORY:
-            return None
-        return _parse(dataset, path)
-    except (
-        InvalidDicomError,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-    ) as error:
+    dataset = read_header_of(path, _TAGS)
+    directory = guarded(path, lambda: str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == MEDIA_DIRECTORY)
+    if not len(dataset) or directory:
+        return []
+    return guarded(path, lambda: _parse(dataset, path))
+
+
+def _parse(dataset: pydicom.Dataset, path: Path) -> list[SliceHeader]:
+    frames = frames_of(dataset)
+    stated = int(dataset.get("NumberOfFrames") or 1)
+    if frames and len(frames) != stated:
         raise UnreadableFileError(
-            f"The DICOM file '{path.name}' is truncated or damaged.", "Export the series again from the PACS."
-        ) from error
+            f"'{path.name}' has {stated} frames, but describes {len(frames)}.", "Export the series again from the PACS."
+        )
+    sources: list[pydicom.Dataset | Frame] = [*frames] or [dataset]
+    parts = parts_of(frames) or [""]
+    whole = _whole(dataset, path)
+    return [
+        _slice(source, whole, index if frames else None, part)
+        for index, (source, part) in enumerate(zip(sources, parts, strict=True))
+    ]
 
 
-def _parse(dataset: pydicom.Dataset, path: Path) -> SliceHeader:
-    def text(keyword: str) -> str:
-        value = dataset.get(keyword)
-        return "" if value is None else str(value).strip()
+def _whole(dataset: pydicom.Dataset, path: Path) -> dict[str, Any]:
+    """Return what all frames of a file have in common."""
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    if min(rows, columns) < 0 or max(rows, columns) > MAX_SIDE:
+        raise damaged(path)
+    return {
+        "path": path,
+        "sop_class_uid": _text(dataset, "SOPClassUID"),
+        "sop_instance_uid": _text(dataset, "SOPInstanceUID"),
+        "study_instance_uid": _text(dataset, "StudyInstanceUID"),
+        "series_instance_uid": _text(dataset, "SeriesInstanceUID"),
+        "frame_of_reference": _text(dataset, "FrameOfReferenceUID"),
+        "series_number": _text(dataset, "SeriesNumber"),
+        "modality": _text(dataset, "Modality").upper(),
+        "rows": rows,
+        "columns": columns,
+        "samples": int(dataset.get("SamplesPerPixel") or 1),
+        "photometric": _text(dataset, "PhotometricInterpretation") or "MONOCHROME2",
+        "lookup": "ModalityLUTSequence" in dataset,
+        "lossy": _text(dataset, "LossyImageCompression"),
+        "transfer_syntax": str(dataset.file_meta.TransferSyntaxUID),
+    }
 
-    image_type = dataset.get("ImageType") or ()
-    kernel = dataset.get("ConvolutionKernel") or ""
+
+def _slice(source: pydicom.Dataset | Frame, whole: dict[str, Any], frame: int | None, part: str) -> SliceHeader:
     return SliceHeader(
-        path=path,
-        sop_class_uid=text("SOPClassUID"),
-        sop_instance_uid=text("SOPInstanceUID"),
-        study_instance_uid=text("StudyInstanceUID"),
-        series_instance_uid=text("SeriesInstanceUID"),
-        series_number=text("SeriesNumber"),
-        modality=text("Modality").upper(),
-        image_type=(image_type,) if isinstance(image_type, str) else tuple(str(part) for part in image_type),
-        rows=int(dataset.get("Rows") or 0),
-        columns=int(dataset.get("Columns") or 0),
-        samples=int(dataset.get("SamplesPerPixel") or 1),
-        frames=int(dataset.get("NumberOfFrames") or 1),
-        photometric=text("PhotometricInterpretation"),
-        kernel=str(kernel) if isinstance(kernel, str) else "/".join(str(part) for part in kernel),
-        rescale_type=text("RescaleType").upper(),
-        lossy=text("LossyImageCompression") == "01",
-        position=_numbers(dataset, "ImagePositionPatient", 3),
-        orientation=_numbers(dataset, "ImageOrientationPatient", 6),
-        pixel_spacing=_numbers(dataset, "PixelSpacing", 2),
+        **whole,
+        frame=frame,
+        part=part,
+        image_type=tuple(_values(source, "ImageType")),
+        frames=1 if frame is not None else int(source.get("NumberOfFrames") or 1),
+        kernel="/".join(_values(source, "ConvolutionKernel")),
+        rescale_type=_text(source, "RescaleType").upper(),
+        slope=_number(source, "RescaleSlope"),
+        intercept=_number(source, "RescaleIntercept"),
+        position=_numbers(source, "ImagePositionPatient", 3),
+        orientation=_numbers(source, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(source, "PixelSpacing", 2),
     )
 
 
-def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+def _text(source: pydicom.Dataset | Frame, keyword: str) -> str:
+    value = source.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _values(source: pydicom.Dataset | Frame, keyword: str) -> list[str]:
+    value = source.get(keyword) or ()
+    return [value] if isinstance(value, str) else [str(part) for part in value]
+
+
+def _number(source: pydicom.Dataset | Frame, keyword: str) -> float | None:
+    """Return a number; None where there is none, NaN where it cannot be read."""
     try:
-        numbers = tuple(float(value) for value in dataset.get(keyword) or ())
+        value = source.get(keyword)
+        if value is None or value == "":
+            return None
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _numbers(source: pydicom.Dataset | Frame, keyword: str, count: int) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(value) for value in source.get(keyword) or ())
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(math.isfinite(number) for number in numbers) else None

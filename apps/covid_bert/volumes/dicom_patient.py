@@ -5,12 +5,10 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
-from covid_bert.errors import InputError
+from covid_bert.errors import InputError, UnreadableFileError
 from covid_bert.volumes.archive import unpacked
-from covid_bert.volumes.dicom_headers import files_below, is_dicom
+from covid_bert.volumes.dicom_files import guarded, is_dicom, read_header_of
+from covid_bert.volumes.dicom_headers import files_below
 
 _TAGS = ["PatientID", "IssuerOfPatientID"]
 # What programs that remove names, and people who fill in forms, put in place of an identifier: it is that of many
@@ -84,8 +82,8 @@ def _patient_of(file: Path) -> str:
     if not is_dicom(file):
         return ""
     try:
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-        identifier, issuer = (str(dataset.get(tag) or "").strip().casefold() for tag in _TAGS)
-    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError):
+        dataset = read_header_of(file, _TAGS)
+        identifier, issuer = guarded(file, lambda: [str(dataset.get(tag) or "").strip().casefold() for tag in _TAGS])
+    except UnreadableFileError:
         return ""
     return f"{issuer}\0{identifier}" if names_somebody(identifier) else ""

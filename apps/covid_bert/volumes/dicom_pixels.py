@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import gdcm
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from scipy import ndimage
 
-from covid_bert.errors import NotComputedTomographyError, UnreadableFileError
+from covid_bert.errors import InvalidValuesError, NotComputedTomographyError
+from covid_bert.volumes.dicom_decoding import LOSSY_SYNTAXES, Decoder
 from covid_bert.volumes.dicom_headers import SliceHeader
 from covid_bert.volumes.hounsfield import LOWEST_HOUNSFIELD
 
-_TAGS = [
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "RescaleSlope", "RescaleIntercept",
-    "PixelPaddingValue", "PixelPaddingRangeLimit",
-]  # fmt: skip
 # A padding value in this range of HU may also be the value of tissue.
 _TISSUE = (-500.0, 3100.0)
 _INT16 = np.iinfo(np.int16)
-
-# GDCM prints to the terminal; its failures come back as errors.
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
+# Extended scales of CT end at about 31,000 HU; a value further out is a damaged rescale.
+_FURTHEST = 65_536.0
 
 
 def read_hounsfield(headers: Sequence[SliceHeader]) -> tuple[npt.NDArray[np.generic], tuple[str, ...]]:
@@ -40,8 +32,8 @@ def read_hounsfield(headers: Sequence[SliceHeader]) -> tuple[npt.NDArray[np.gene
     Returns
     -------
     array
-        (slices, rows, columns) in HU; int16, or float32 where a slope or intercept is not a whole number. Padding is
-        -1024; int16 values are clipped to the range of int16.
+        (slices, rows, columns) in HU; int16, or float32 where a slope or intercept is not a whole number or a value
+        is above 32767. Padding is -1024.
     warnings
         What a user should know of the values.
 
@@ -49,78 +41,76 @@ def read_hounsfield(headers: Sequence[SliceHeader]) -> tuple[npt.NDArray[np.gene
     ------
     UnreadableFileError
         If pixel data are missing, truncated or cannot be decoded.
+    NotComputedTomographyError, InvalidValuesError
+        If a rescale is zero, not a number, a table, or leads to values that no CT has.
     """
     shape = (len(headers), headers[0].rows, headers[0].columns)
     array: npt.NDArray[np.generic] = np.empty(shape, np.int16)
-    rescaled = True
+    decoder = Decoder()
     for index, header in enumerate(headers):
-        dataset, stored = _decode(header)
-        slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-        rescaled = rescaled and slope is not None and intercept is not None
-        slope = 1.0 if slope is None else slope
-        intercept = 0.0 if intercept is None else intercept
-        if slope == 0:
-            raise NotComputedTomographyError(
-                f"The rescale slope of '{header.path.name}' is zero.",
-                "Export the series again from the PACS.",
-            )
-        if array.dtype == np.int16 and not (slope.is_integer() and intercept.is_integer()):
+        values = slice_values(header, decoder)
+        whole = _scale(header, "slope").is_integer() and _scale(header, "intercept").is_integer()
+        if array.dtype == np.int16 and not (whole and values.max() <= _INT16.max):
             array = array.astype(np.float32)
-        values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-        values[_padding(dataset, stored, slope, intercept)] = LOWEST_HOUNSFIELD
         if array.dtype == np.int16:
-            np.clip(values, _INT16.min, _INT16.max, out=values)
+            np.maximum(values, _INT16.min, out=values)
         array[index] = values
-    return array, _warnings(headers, rescaled)
+    return array, _warnings(headers)
 
 
-def _warnings(headers: Sequence[SliceHeader], rescaled: bool) -> tuple[str, ...]:
+def slice_values(header: SliceHeader, decoder: Decoder) -> npt.NDArray[np.float64]:
+    """Return one slice (rows, columns) in HU, padding as -1024; errors as in `read_hounsfield`."""
+    _check_rescale(header)
+    slope, intercept = _scale(header, "slope"), _scale(header, "intercept")
+    dataset, stored = decoder.decode(header)
+    # In double precision: offsets of 32-bit values are larger than single precision holds exactly.
+    values = stored.astype(np.float64) * slope + intercept
+    values[_padding(dataset, stored, slope, intercept)] = LOWEST_HOUNSFIELD
+    furthest = max(abs(float(values.min())), abs(float(values.max())))
+    if furthest > _FURTHEST:
+        raise InvalidValuesError(
+            f"The values of {header.name} reach {furthest:.3g} HU, which no CT has: its rescale slope or intercept is "
+            "damaged.",
+            "Export the series again from the PACS.",
+        )
+    return values
+
+
+def _check_rescale(header: SliceHeader) -> None:
+    again = "Export the series again from the PACS."
+    if header.lookup:
+        raise NotComputedTomographyError(
+            f"{header.name} states its values by a table (Modality LUT) in place of a rescale slope.",
+            "Export the series in Hounsfield units.",
+        )
+    if header.slope == 0:
+        raise NotComputedTomographyError(f"The rescale slope of {header.name} is zero.", again)
+    for field in ("slope", "intercept"):
+        if np.isnan(_scale(header, field)):
+            raise InvalidValuesError(f"The rescale {field} of {header.name} is not a number.", again)
+
+
+def _scale(header: SliceHeader, field: str) -> float:
+    value: float | None = getattr(header, field)
+    return value if value is not None else 1.0 if field == "slope" else 0.0
+
+
+def _warnings(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
     found = {
         "The files have no rescale slope or intercept; the stored values look like Hounsfield units and were taken as "
-        "such.": not rescaled,
+        "such.": any(header.slope is None or header.intercept is None for header in headers),
         "The files are marked MONOCHROME1: that inverts the display alone, Hounsfield units are unchanged.": any(
             header.photometric == "MONOCHROME1" for header in headers
         ),
         "The files were compressed with losses; Hounsfield units are approximate.": any(
-            header.lossy for header in headers
+            header.lossy == "01" or (not header.lossy and header.transfer_syntax in LOSSY_SYNTAXES)
+            for header in headers
         ),
         "The values are modified Hounsfield units of a dual-energy scan.": any(
             header.rescale_type == "HU_MOD" for header in headers
         ),
     }
     return tuple(sentence for sentence, applies in found.items() if applies)
-
-
-def _decode(header: SliceHeader) -> tuple[pydicom.Dataset, npt.NDArray[np.integer]]:
-    """Return the data set and its stored values (rows, columns), sign and unused bits put right."""
-    try:
-        dataset = pydicom.dcmread(header.path, specific_tags=_TAGS, force=True)
-        if "TransferSyntaxUID" not in dataset.file_meta:  # written before DICOM had a file header
-            dataset.file_meta.TransferSyntaxUID = (
-                ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
-            )
-        stored = dataset.pixel_array
-        if stored.shape != (header.rows, header.columns):
-            raise ValueError("the decoded image has another size than its header says")
-        return dataset, _used_bits(dataset, stored)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise errors of every kind on damaged data
-        raise UnreadableFileError(
-            f"The pixel data of '{header.path.name}' are truncated, damaged or compressed in an unknown way.",
-            "Export the series again from the PACS.",
-        ) from error
-
-
-def _used_bits(dataset: pydicom.Dataset, stored: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-    """Drop bits that are not part of the value (old files keep overlays there) and extend the sign bit."""
-    width = stored.dtype.itemsize * 8
-    used = int(dataset.BitsStored)
-    above = width - 1 - int(dataset.get("HighBit", used - 1))
-    if used >= width or above < 0:
-        return stored
-    # Shifting right fills with the sign bit for signed types and with zeros for unsigned ones.
-    return (stored << above) >> (width - used)
 
 
 def _padding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from covid_bert.errors import (
     UnreadableFileError,
 )
 from covid_bert.volumes.assembly import MIN_SLICES
-from covid_bert.volumes.dicom_headers import SliceHeader
+from covid_bert.volumes.dicom_headers import GREY, SliceHeader
 
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -28,15 +29,26 @@ SAME_POSITION_MM = 0.02
 
 @dataclass(frozen=True)
 class Series:
-    """The images of one SeriesInstanceUID."""
+    """The images of one SeriesInstanceUID; of a multi-frame one with several, one stack or phase."""
 
     uid: str
     headers: tuple[SliceHeader, ...]
+    part: str = ""
 
     @property
     def number(self) -> str:
-        """SeriesNumber as stored, without leading zeros."""
-        return self.headers[0].series_number.lstrip("0") or self.headers[0].series_number
+        """SeriesNumber as stored, without leading zeros, and the part of a multi-frame series."""
+        plain = self.headers[0].series_number
+        return self._with_part(plain.lstrip("0") or plain)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What a user may call it: number or SeriesInstanceUID, with the part or without."""
+        plain = self.headers[0].series_number
+        return frozenset({self.uid, self._with_part(self.uid), plain, plain.lstrip("0") or plain, self.number})
+
+    def _with_part(self, name: str) -> str:
+        return f"{name}/{self.part}" if self.part else name
 
     @property
     def places(self) -> int:
@@ -59,7 +71,7 @@ class Series:
             "rows": first.rows,
             "columns": first.columns,
             "kernel": first.kernel,
-            "series_instance_uid": self.uid,
+            "series_instance_uid": self._with_part(self.uid),
         }
 
 
@@ -71,7 +83,8 @@ def select_series(headers: list[SliceHeader], wanted: str | None, path: Path) ->
     headers
         All DICOM files that were found.
     wanted
-        SeriesInstanceUID or SeriesNumber that the user chose.
+        SeriesInstanceUID or SeriesNumber that the user chose; of a multi-frame series with several stacks or phases
+        followed by ``/`` and the part.
     path
         The folder or archive, for messages.
 
@@ -104,6 +117,13 @@ def select_series(headers: list[SliceHeader], wanted: str | None, path: Path) ->
             series=[series.describe() for series in long],
         )
     chosen = long[0] if long else candidates[0]
+    studies = {header.study_instance_uid for header in chosen.headers} - {""}
+    if len(studies) > 1:
+        raise MixedSeriesError(
+            f"The images of one series in '{path.name}' belong to {len(studies)} studies.",
+            "They may be of different patients: export the series again from the PACS.",
+            series=[chosen.describe()],
+        )
     short = len(candidates) - 1
     if short:
         aside[f"in {short} CT series of fewer than {MIN_SLICES} positions"] = sum(
@@ -122,7 +142,7 @@ def _reason_against(header: SliceHeader) -> str:
         return "localizer"
     if header.frames > 1:
         return "multi-frame"
-    if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
+    if header.samples != 1 or header.photometric not in GREY:
         return "colour image"
     if header.sop_class_uid.startswith(_SECONDARY_CAPTURE) and header.position is None:
         return "screen capture"
@@ -131,29 +151,42 @@ def _reason_against(header: SliceHeader) -> str:
     return ""
 
 
-def _group(headers: Any) -> list[Series]:
+def _group(headers: Iterable[SliceHeader]) -> list[Series]:
     groups: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
         groups[header.series_instance_uid].append(header)
-    return [Series(uid, tuple(members)) for uid, members in groups.items()]
+    return [series for uid, members in groups.items() for series in _parts(Series(uid, tuple(members)))]
+
+
+def _parts(series: Series) -> list[Series]:
+    """Return the stacks and phases of a multi-frame series; one series where they lie one behind the other."""
+    parts: dict[str, list[SliceHeader]] = defaultdict(list)
+    for header in series.headers:
+        parts[header.part].append(header)
+    directions = {header.orientation for header in series.headers}
+    if len(parts) == 1 or (len(directions) == 1 and series.places == len(series.headers)):
+        return [series]
+    return [Series(series.uid, tuple(members), part) for part, members in parts.items()]
 
 
 def _matching(headers: list[SliceHeader], wanted: str, path: Path) -> list[SliceHeader]:
     every = _group(headers)
     wanted = str(wanted).strip()
-    found = [series for series in every if series.uid == wanted]
-    found = found or [series for series in every if series.number == (wanted.lstrip("0") or wanted)]
-    listed = [series.describe() for series in every]
+    exact = [series for series in every if wanted in (series.uid, series._with_part(series.uid))]
+    found = exact or [series for series in every if {wanted, wanted.lstrip("0")} & series.names]
     if not found:
         raise NotFoundError(
             f"'{path.name}' holds no series '{wanted}'.",
             f"Its series numbers are {', '.join(sorted({series.number or '?' for series in every}))}.",
-            series=listed,
+            series=[series.describe() for series in every],
         )
     if len(found) > 1:
+        hint = "Choose by SeriesInstanceUID instead."
+        if all(series.part for series in found):
+            hint = f"Choose one of {', '.join(series.number for series in found)}."
         raise MixedSeriesError(
             f"'{path.name}' holds {len(found)} series of number {wanted}.",
-            "Choose by SeriesInstanceUID instead.",
+            hint,
             series=[series.describe() for series in found],
         )
     return list(found[0].headers)
@@ -163,8 +196,8 @@ def _nothing_left(aside: Counter[str], path: Path) -> Exception:
     found = ", ".join(f"{count} x {reason}" for reason, count in aside.most_common())
     if aside["multi-frame"]:
         return UnreadableFileError(
-            f"'{path.name}' is an enhanced multi-frame CT, which is not read here.",
-            "Convert it to a series of single-frame DICOM files, or to NIfTI, and give that.",
+            f"'{path.name}' is a multi-frame image that does not say where its frames lie.",
+            "Give the CT series that it was made of.",
         )
     return NotComputedTomographyError(
         f"'{path.name}' holds no CT slices (found: {found}).", "Give the axial series of a chest CT."

@@ -17,8 +17,8 @@ from covid_bert.volumes.archive import unpacked
 from covid_bert.volumes.volume import Volume
 
 FORMATS = (
-    "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder or .zip of one DICOM series, or a "
-    "folder or .zip of 8-bit JPEG or PNG slices"
+    "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), a folder or .zip of one DICOM series, one "
+    "enhanced multi-frame DICOM file, or a folder or .zip of 8-bit JPEG or PNG slices"
 )
 _ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -30,7 +30,7 @@ def read(path: str | Path, *, series: str | None = None) -> Volume:
     ----------
     path
         A NIfTI, NRRD or MetaImage file in Hounsfield units; a folder (searched with its subfolders) or a zip file of
-        DICOM files; or a folder or zip file of 8-bit slice images.
+        DICOM files; one enhanced multi-frame DICOM file; or a folder or zip file of 8-bit slice images.
     series
         For DICOM: the SeriesInstanceUID or SeriesNumber to read, where there are several.
 
@@ -90,17 +90,18 @@ def _read(path: Path, series: str | None) -> Volume:
         from covid_bert.volumes.nifti import read_nifti
 
         return read_nifti(path)
-    from covid_bert.volumes.dicom import refuse_single_file
-    from covid_bert.volumes.dicom_headers import is_dicom
+    from covid_bert.volumes.dicom import read_single_file
+    from covid_bert.volumes.dicom_files import is_dicom
 
-    if path.is_file() and is_dicom(path):
-        refuse_single_file(path)
+    if is_dicom(path):
+        return read_single_file(path, series)
     raise UnreadableFileError(f"'{path.name}' is of a format that is not read here.", f"Give {FORMATS}.")
 
 
 def _read_folder(folder: Path, series: str | None) -> Volume:
     from covid_bert.volumes.dicom import read_dicom
-    from covid_bert.volumes.dicom_headers import files_below, is_dicom
+    from covid_bert.volumes.dicom_files import is_dicom
+    from covid_bert.volumes.dicom_headers import files_below
     from covid_bert.volumes.slice_images import IMAGE_SUFFIXES, read_slice_images
 
     files = list(files_below(folder))

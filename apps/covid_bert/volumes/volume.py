@@ -42,6 +42,9 @@ class Source:
     study_instance_uid, series_instance_uid, sop_instance_uids
         DICOM identifiers, the last in the order of the slices (foot to head); empty for other formats. They stay in
         memory: logs, file names and URLs use `Volume.identifier`.
+    frame_numbers
+        For DICOM, of each slice its frame (from 1 on) in the instance of that place in `sop_instance_uids`; 0 where the
+        instance is one slice.
     slice_names
         Base names of the slice images, in the order of the slices; empty for other formats.
     """
@@ -51,6 +54,7 @@ class Source:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     sop_instance_uids: tuple[str, ...] = ()
+    frame_numbers: tuple[int, ...] = ()
     slice_names: tuple[str, ...] = ()
 
 
