@@ -30,7 +30,7 @@ def curve_picture(curve: Sequence[CurvePoint]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from covid_bert.report.picture import INK, PALE
+    from covid_bert.report.views import INK, PALE
 
     figure = Figure(figsize=(7, 4), facecolor="white", layout="constrained")
     axes = figure.subplots()

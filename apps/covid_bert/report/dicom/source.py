@@ -17,7 +17,8 @@ from covid_bert.errors import GeometryError, InputError, NotFoundError, Unreadab
 from covid_bert.report.dicom.attributes import ATTRIBUTES, patient_and_study, plane_of
 from covid_bert.report.dicom.identity import uid_of
 from covid_bert.volumes.archive import unpacked
-from covid_bert.volumes.dicom_headers import files_below, is_dicom
+from covid_bert.volumes.dicom_files import is_dicom
+from covid_bert.volumes.dicom_headers import files_below
 from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.volume import Volume
 
