@@ -254,7 +254,7 @@ def list_runs(runs: Path) -> list[tuple[RunFolder, RunRequest]]:
 
 
 def forget_old_runs(runs: Path, *, keep: int) -> None:
-    """Remove the oldest runs that have ended.
+    """Remove the oldest runs that have ended, also by a kill where no server goes on with them.
 
     Parameters
     ----------
@@ -263,9 +263,16 @@ def forget_old_runs(runs: Path, *, keep: int) -> None:
     keep
         How many ended ones stay.
     """
-    ended = [folder for folder, _ in list_runs(runs) if folder.state().status in ENDED]
+    ended = [folder for folder, request in list_runs(runs) if _has_ended(folder, request, runs.parent)]
     for folder in ended[: max(0, len(ended) - keep)]:
         folder.remove()
+
+
+def _has_ended(folder: RunFolder, request: RunRequest, own: Path) -> bool:
+    standing = folder.state()
+    if request.origin != "server" or standing.taken_up:
+        standing = folder.state_outside(own)
+    return standing.status in ENDED
 
 
 def _not_written(error: OSError) -> OutputError:
