@@ -15,7 +15,6 @@ from rich.console import Console
 from covid_bert.cli_training import MODELS
 from covid_bert.commands.retrain import retrain
 from covid_bert.datastore.forgetting import RESUMABLE_SECONDS
-from covid_bert.datastore.index import INDEX_NAME
 from covid_bert.errors import BusyError, CancelledError, OutputError, ParameterError
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
 from covid_bert.retraining.derived import label_cache, marked, retraining_folder
@@ -73,7 +72,7 @@ def test_what_nobody_needs_is_removed_before_and_after_a_training(tmp_path: Path
     mask = label_cache(studies) / "consensus" / marked(studies / "gone.nii.gz", "mask.nii.gz")
     mask.parent.mkdir(parents=True)
     mask.touch()
-    (studies / INDEX_NAME).write_text("{}")
+    (studies / "other.nii.gz").touch()
     seen: list[bool] = []
     monkeypatch.setattr(f"{__name__}.fit", lambda *given, fit=fit: seen.append(mask.exists()) or fit(*given))
     assert "Went on: True." in train(studies, run), "what is taken up again is not too old"
