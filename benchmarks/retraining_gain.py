@@ -31,7 +31,7 @@ from covid_bert.evaluation.estimates import bootstrap, units_by_group
 from covid_bert.lungs import unet
 from covid_bert.phantom import make
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, Part
-from covid_bert.retraining.judging import lung_dice
+from covid_bert.retraining.judging import found_lungs, mean_dice
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.run import run
@@ -93,7 +93,9 @@ def real_cases(folder: Path, shipped: LoadedSegmenter) -> list[Case]:
 
 def print_row(what: str, cases: Sequence[Case], before: LoadedSegmenter, after: LoadedSegmenter) -> float | None:
     """Print mean Dice of both versions, and the difference; return its lower limit."""
-    values = np.array([[lung_dice(version, *case) for version in (before, after)] for case in cases])
+    values = np.array(
+        [[mean_dice(found_lungs(version, volume), lungs) for version in (before, after)] for volume, lungs in cases]
+    )
     gain = values[:, 1] - values[:, 0]
     found = bootstrap(lambda chosen: float(gain[chosen].mean()), units_by_group([str(i) for i in range(len(cases))]))
     limits = "-" if found.lower is None else f"{found.lower:+.4f} to {found.upper:+.4f}"

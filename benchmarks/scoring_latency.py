@@ -1,6 +1,6 @@
 """Seconds of an inference while studies are scored in the background, beside the same without, in one run.
 
-    python benchmarks/scoring_latency.py [--pairs 8]
+    python benchmarks/scoring_latency.py [--pairs 8] [--shape 60 128 128]
 
 The server is ours, with the shipped weights. Inferences with and without scoring take turns, each on a study of its
 own; before each one with scoring, a study is being scored. The processor time that scoring takes meanwhile is counted.
@@ -21,24 +21,26 @@ from covid_bert.evaluation.estimates import mean_estimate
 from covid_bert.phantom import make, write
 from server.processes import Server, running, start_ours
 
-SHAPE = (60, 128, 128)
 _PATIENCE_SECONDS = 300.0
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pairs", type=int, default=8)
+    options.add_argument("--shape", type=int, nargs=3, default=[60, 128, 128], metavar=("SLICES", "ROWS", "COLUMNS"))
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         studies = Path(folder) / "studies"
         studies.mkdir()
         # Different chests: equal ones would be scored once.
-        spacing = (320.0 / SHAPE[0], 340.0 / SHAPE[1], 340.0 / SHAPE[2])
+        slices, rows, columns = chosen.shape
+        spacing = (320.0 / slices, 340.0 / rows, 340.0 / columns)
         names = [f"chest-{number:03d}" for number in range(4 * chosen.pairs + 2)]
         for number, name in enumerate(names):
-            write(make(shape=SHAPE, spacing=spacing, seed=number), studies / f"{name}.nii.gz")
+            write(make(shape=(slices, rows, columns), spacing=spacing, seed=number), studies / f"{name}.nii.gz")
         with running(start_ours(Path(folder) / "ours", studies)) as server:
-            report(measure(server, names, chosen.pairs))
+            found = measure(server, names, chosen.pairs)
+        report(found, f"{slices} x {rows} x {columns}")
 
 
 def measure(server: Server, names: list[str], pairs: int) -> list[tuple[float, float, float]]:
@@ -89,11 +91,11 @@ def busy_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def report(found: list[tuple[float, float, float]]) -> None:
+def report(found: list[tuple[float, float, float]], shape: str) -> None:
     """Print medians, and the mean ratio of the pairs with its bootstrap interval."""
     without, scored, used = (np.array(column) for column in zip(*found, strict=True))
     ratio = mean_estimate(list(scored / without), [str(number) for number in range(len(found))])
-    print(f"\n{len(found)} pairs of inferences (covid_s1 on {SHAPE[0]} x {SHAPE[1]} x {SHAPE[2]}), seconds")
+    print(f"\n{len(found)} pairs of inferences (covid_s1 on {shape}), seconds")
     print(f"  median without scoring           {np.median(without):6.2f}")
     print(f"  median with scoring              {np.median(scored):6.2f}")
     limits = "" if ratio.lower is None else f" ({ratio.lower:.2f} to {ratio.upper:.2f})"

@@ -108,9 +108,15 @@ def weights_compare(
     from covid_bert.commands.weights_compare import compare
 
     compare(
-        *(name, first, second),
-        console=console(), reference=reference, studies=studies, readers=readers, device=device,
-    )  # fmt: skip
+        name,
+        first,
+        second,
+        console=console(),
+        reference=reference,
+        studies=studies,
+        readers=readers,
+        device=device,
+    )
 
 
 @weights_app.command("verify")

@@ -176,6 +176,14 @@ class WeightsError(CovidBertError):
     http_status = 503
 
 
+class UnwrittenWeightsError(WeightsError, OutputError):
+    """Weights, or what belongs to them, cannot be written; none that are there are damaged."""
+
+    code = OutputError.code
+    exit_code = OutputError.exit_code
+    http_status = OutputError.http_status
+
+
 class OfflineError(WeightsError):
     """A download could not reach its source."""
 

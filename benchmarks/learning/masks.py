@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from covid_bert.active_learning.choice import Measured, values_of
 from covid_bert.active_learning.diversity import standardised
+from covid_bert.files import replacing
 from covid_bert.lungs.unet import CONTEXT, default_segmenter
 from covid_bert.segmentation import border_entropy, input_channels, scale
 from covid_bert.volumes.windows import LUNG_WINDOW
@@ -68,7 +69,8 @@ def mask_pool(data: Path, cache: Path) -> MaskPool:
             features.append(torch.cat(columns).flatten(1).T.numpy().astype(np.float16))
             embeddings.append(seen["down_4"][0].float().mean((1, 2)).numpy())
         lungs = _resized(torch.from_numpy(masks).float()[None]).numpy() >= 0.5
-        np.savez(file, features=_principal(np.stack(features)), lungs=lungs, embeddings=np.stack(embeddings))
+        with replacing(file) as temporary:
+            np.savez(temporary, features=_principal(np.stack(features)), lungs=lungs, embeddings=np.stack(embeddings))
         segmenter.module.requires_grad_(False)
     with np.load(file, allow_pickle=False) as held:
         found = held["features"].astype(np.float32)

@@ -13,6 +13,7 @@ import torch
 
 from covid_bert.evaluation.sources import list_studies
 from covid_bert.evaluation.studies import ExternalStudy
+from covid_bert.files import replacing
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
 from covid_bert.networks.slice_network import SliceNetwork
 from covid_bert.progress import Progress
@@ -82,7 +83,8 @@ def slice_pool(data: Path, samples: Path, cache: Path, *, say: Say) -> LabelPool
             found["second"].append(second)
             found["positive"].append(infected[indices])
             found["persons"].append(np.full(len(indices), one.facts.patient))
-        np.savez(file, **{name: np.concatenate(values) for name, values in found.items()})
+        with replacing(file) as temporary:
+            np.savez(temporary, **{name: np.concatenate(values) for name, values in found.items()})
     with np.load(file, allow_pickle=False) as held:
         kinds = np.where(held["positive"], INFECTED, CLEAR)
         return LabelPool((held["first"], held["second"]), kinds, _blocks(held["persons"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covid_bert.files import replacing
 from covid_bert.lesions.network import ARCHITECTURE as LESION_ARCHITECTURE
 from covid_bert.lesions.network import WEIGHTS_NAME as LESION_WEIGHTS
 from covid_bert.networks.classifiers import ClipNetwork
@@ -71,13 +72,14 @@ def site_pool(folders: list[Path], cache: Path, *, count: int, seed: int, say: S
                 continue
             studies = [make_classifier_study(plan, working[plan.source], evidence) for plan in some]
             windows = [item.windows.numpy() for item in embed_studies(module, studies)]
-            np.savez(
-                file,
-                first=np.stack([item.mean(0) for item in windows]),
-                second=np.stack([item.max(0) for item in windows]),
-                # A pattern that left nothing in the kept slices cannot be found in them.
-                pattern=[item.plan.pattern if item.lesion_share.any() else NORMAL for item in studies],
-            )
+            with replacing(file) as temporary:
+                np.savez(
+                    temporary,
+                    first=np.stack([item.mean(0) for item in windows]),
+                    second=np.stack([item.max(0) for item in windows]),
+                    # A pattern that left nothing in the kept slices cannot be found in them.
+                    pattern=[item.plan.pattern if item.lesion_share.any() else NORMAL for item in studies],
+                )
             say(f"studies {some[-1].number + 1}/{count}")
     kept = [np.load(file, allow_pickle=False) for file in files]
     first, second, pattern = (np.concatenate([item[name] for item in kept]) for name in ("first", "second", "pattern"))

@@ -98,9 +98,8 @@ def _correct(server: Server, made: Path) -> None:
         for kind, array in (("image", np.asarray(person.volume.array)), ("label", person.lungs.array)):
             path = made / f"{kind}.nii.gz"
             nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine), path)
-            key, part = ("image", "file") if kind == "image" else ("image", "label")
-            tag = "" if kind == "image" else "&tag=final"
-            route = f"{server.url}/datastore/{kind}?{key}=case-{number}{tag}"
+            part, tag = ("file", "") if kind == "image" else ("label", "&tag=final")
+            route = f"{server.url}/datastore/{kind}?image=case-{number}{tag}"
             put(route, files={part: (path.name, path.read_bytes())})
 
 

@@ -36,4 +36,4 @@ def test_trainings(tmp_path: Path) -> None:
         file.truncate(3 * 2**30 // 2)
     assert trainings(configuration).finding.startswith("2, 1.5 GiB")
     (of_command.path / REQUEST_FILE).write_text("{")
-    assert trainings(configuration).finding == "1 folders hold no training that can be read"
+    assert trainings(configuration).finding == "a folder holds no training that can be read"

@@ -11,7 +11,9 @@ from command_line import run
 from covid_bert.commands import owner
 from covid_bert.server.access import Role
 from covid_bert.server.tokens import TokenFile, default_tokens_file
+from covid_bert.weights.history import history
 from covid_bert.weights.location import home
+from covid_bert.weights.store import list_versions
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no owners of this kind")
 OTHER = 12345
@@ -82,3 +84,23 @@ def test_restored_labels_are_for_this_user_only(studies: Path, tmp_path: Path) -
     restored = list((empty / "labels").rglob("*"))
     assert restored
     assert not any(path.stat().st_mode & 0o077 for path in [empty / "labels", *restored])
+
+
+def test_root_trains_on_no_studies_of_another_user(studies: Path, others) -> None:
+    labels = studies / "labels"
+    before = sorted(labels.rglob("*"))
+    others(labels)
+    for command in (("train", "lungs"), ("weights", "compare", "lungs", *[list_versions("default-lungs")[-1]] * 2)):
+        code, shown = run(*command, "--studies", studies)
+        assert (code, "sudo -u" in shown) == (2, True), shown
+    assert sorted(labels.rglob("*")) == before, "no split that the server cannot read"
+    assert not (home() / "retraining").exists()
+
+
+def test_root_moves_no_pointer_in_another_users_data_folder(others) -> None:
+    others(home())
+    for command in (("publish", "lungs", list_versions("default-lungs")[-1]), ("rollback", "lungs")):
+        code, shown = run("weights", *command)
+        assert (code, "sudo -u" in shown) == (2, True), shown
+    assert history("default-lungs") == []
+    assert not (home() / "weights").exists()

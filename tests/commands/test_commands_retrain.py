@@ -15,8 +15,7 @@ from rich.console import Console
 from covid_bert.cli_training import MODELS
 from covid_bert.commands.retrain import retrain
 from covid_bert.datastore.forgetting import RESUMABLE_SECONDS
-from covid_bert.datastore.index import INDEX_NAME
-from covid_bert.errors import BusyError, CancelledError, ParameterError
+from covid_bert.errors import BusyError, CancelledError, OutputError, ParameterError
 from covid_bert.retraining.cases import LabelledStudy, LabelSet, LeftOut, Part
 from covid_bert.retraining.derived import label_cache, marked, retraining_folder
 from covid_bert.retraining.parameters import TRAINERS
@@ -73,7 +72,7 @@ def test_what_nobody_needs_is_removed_before_and_after_a_training(tmp_path: Path
     mask = label_cache(studies) / "consensus" / marked(studies / "gone.nii.gz", "mask.nii.gz")
     mask.parent.mkdir(parents=True)
     mask.touch()
-    (studies / INDEX_NAME).write_text("{}")
+    (studies / "other.nii.gz").touch()
     seen: list[bool] = []
     monkeypatch.setattr(f"{__name__}.fit", lambda *given, fit=fit: seen.append(mask.exists()) or fit(*given))
     assert "Went on: True." in train(studies, run), "what is taken up again is not too old"
@@ -97,6 +96,40 @@ def test_stopped_by_a_signal_and_taken_up_again(tmp_path: Path) -> None:
     assert RunFolder(run).state().status == "done"
     with pytest.raises(ParameterError, match="has ended well"):
         train(studies, run)
+
+
+def test_a_run_of_other_studies_is_refused(tmp_path: Path) -> None:
+    studies, run = tmp_path / "studies", tmp_path / "run"
+    for folder in (run, None):
+        with pytest.raises(CancelledError):
+            train(studies, folder, seed=1)
+    ((own, _),) = list_runs(retraining_folder(studies) / "runs")
+    for folder in (run, own.path):
+        with pytest.raises(ParameterError, match="is of other studies"):
+            train(tmp_path / "others", folder)
+        assert RunFolder(folder).state().status == "stopped"
+        assert "Went on: True." in train(studies, folder)
+
+
+def test_a_run_that_was_moved_or_killed_before_it_was_noted_is_noted_again(tmp_path: Path) -> None:
+    studies, run = tmp_path / "studies", tmp_path / "run"
+    with pytest.raises(CancelledError):
+        train(studies, run, seed=1)
+    moved = run.rename(tmp_path / "moved")
+    assert runs_elsewhere(retraining_folder(studies)) == []
+    with pytest.raises(BusyError), FileLock(retraining_folder(studies) / LOCK_FILE):
+        train(studies, moved)
+    assert [found.path for found in runs_elsewhere(retraining_folder(studies))] == [moved]
+
+
+def test_a_run_that_cannot_be_noted_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("covid_bert.retraining.runs_elsewhere.write_private", full)
+    with pytest.raises(OutputError, match="No space"):
+        train(tmp_path / "studies", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_goes_on_learns_from_the_labels_it_began_with(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -16,9 +17,17 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.active_learning.scores import StudyScores
 from covid_bert.datastore import forgetting
 from covid_bert.datastore.forgetting import REMEMBERED_RUNS, RESUMABLE_SECONDS, forget
+from covid_bert.datastore.index import INDEX_NAME
 from covid_bert.datastore.label_set import read_label_set
 from covid_bert.datastore.store import StudyDatastore
-from covid_bert.retraining.derived import LABELS_FILE, label_cache, mark_of, marks_in, retraining_folder
+from covid_bert.retraining.derived import (
+    KEPT_SECONDS,
+    LABELS_FILE,
+    label_cache,
+    mark_of,
+    marks_in,
+    retraining_folder,
+)
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import LOCK_FILE, REQUEST_FILE, RunFolder, list_runs, new_run
 from covid_bert.retraining.runs_elsewhere import note_elsewhere, runs_elsewhere
@@ -97,10 +106,42 @@ def test_a_folder_that_cannot_be_reached_has_lost_nothing(studies: Path) -> None
     forget(studies)
     studies.mkdir()
     forget(studies)
+    # A server that starts on the place of a disk that is away makes its index there.
+    StudyDatastore(str(studies)).close()
+    assert (studies / INDEX_NAME).exists()
+    forget(studies)
     assert [path.exists() for path in before] == [True] * len(before)
     assert run.work.exists()
-    studies.rmdir()
+    shutil.rmtree(studies)
     away.rename(studies)
+
+
+def test_the_last_study_that_is_removed_leaves_nothing_behind_either(studies: Path) -> None:
+    for name in NAMES:
+        StudyDatastore(str(studies)).remove_image(name)
+    assert [cached(studies, name) for name in NAMES] == [[], []]
+
+
+def test_a_study_that_is_not_offered_is_not_gone(studies: Path) -> None:
+    run = run_of(studies, "first", status="failed")
+    before = cached(studies, "first")
+    # Which of both is meant cannot be told.
+    (studies / "first.nii").touch()
+    forget(studies)
+    assert cached(studies, "first") == before
+    assert run.work.exists()
+
+
+def test_what_a_run_that_can_go_on_needs_does_not_get_too_old(studies: Path) -> None:
+    run = run_of(studies, "first", status="failed")
+    before = {name: cached(studies, name) for name in NAMES}
+    for path in (*before["first"], *before["second"]):
+        os.utime(path, (time.time() - KEPT_SECONDS - 60,) * 2)
+    forget(studies)
+    assert {name: cached(studies, name) for name in NAMES} == {**before, "second": []}
+    run.write_state(run.state().changed(status="done"))
+    forget(studies)
+    assert cached(studies, "first") == []
 
 
 @pytest.mark.parametrize("status", ["running", "stopped", "failed"])
@@ -166,6 +207,17 @@ def test_only_the_newest_runs_and_no_damaged_ones_are_remembered(studies: Path, 
     assert len(list_runs(retraining_folder(studies) / "runs")) == REMEMBERED_RUNS
     assert not damaged.path.exists()
     assert half_made.path.exists()
+
+
+def test_what_is_taken_up_again_is_not_forgotten_with_the_oldest(studies: Path) -> None:
+    oldest = run_of(studies, "first", status="failed")
+    for _ in range(REMEMBERED_RUNS):
+        run_of(studies, "first", status="done")
+    forget(studies, taken_up=oldest.path)
+    assert oldest.work.exists()
+    assert oldest.request().model == "lungs"
+    forget(studies)
+    assert not oldest.path.exists()
 
 
 def test_a_run_elsewhere_is_forgotten_when_its_folder_is_gone(studies: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -288,14 +287,13 @@ def test_a_damaged_live_version_is_replaced_by_the_former_one_and_named(chest: C
 
 
 def test_a_network_is_kept_until_other_weights_are_live(chest: Chest) -> None:
-    load: Callable[[], LoadedSegmenter] = lambda: unet.default_segmenter("cpu")  # noqa: E731
     install()
-    first = load()
-    assert load() is first
+    first = unet.default_segmenter("cpu")
+    assert unet.default_segmenter("cpu") is first
     state = untrained(unet.ARCHITECTURE, 1)[0].state_dict()
     facts = Provenance(architecture=unet.ARCHITECTURE, role=Role.LUNGS, input=InputContract(window_hu=WINDOW))
     publish(unet.WEIGHTS_NAME, add_version(unet.WEIGHTS_NAME, state, facts).version)
-    second = load()
+    second = unet.default_segmenter("cpu")
     assert second is not first
     assert second.identity.sha256 != first.identity.sha256
     assert not any(isinstance(module, nn.BatchNorm2d) for module in second.module.modules())

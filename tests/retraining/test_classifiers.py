@@ -11,6 +11,7 @@ from labelled_site import REFERENCE_SIZE, install_live, label_set, labelled, sit
 from covid_bert.errors import CancelledError, NotEnoughLabelsError
 from covid_bert.lungs import WEIGHTS_BY_METHOD
 from covid_bert.lungs.mask import LungMask
+from covid_bert.networks.segmenter import SliceSegmenter
 from covid_bert.retraining import channel_cache, classifier_judging, classifiers, reference
 from covid_bert.retraining.cases import Part
 from covid_bert.retraining.channel_cache import ChannelCache
@@ -22,6 +23,8 @@ from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.run import run
 from covid_bert.systems import SYSTEMS, create
 from covid_bert.volumes import read, read_mask
+from covid_bert.weights.installing import add_version
+from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.store import installed, live, publish
 
 NEW = {
@@ -74,7 +77,7 @@ def test_a_candidate_is_installed_and_used_once_it_is_published(system, scope, l
     assert set(outcome.versions.values()) == {"v002"}
     # One patient of each class cannot say that it is not worse.
     assert not outcome.published
-    assert "4 more are needed" in outcome.gate.reason
+    assert "too few held-out patients with COVID-19: 1, and 5 are needed" in outcome.gate.reason
     same = create(system, "small", device="cpu").classify(volume, mask).result
     assert same.class_scores == old.class_scores
     assert {item.name: item.version for item in same.provenance.weights} == {
@@ -192,7 +195,7 @@ def test_a_validation_set_without_a_class_is_said(labels, tmp_path) -> None:
     )
     assert any("lacks a class" in note for note in outcome.notes)
     assert not outcome.published
-    assert "include 0 patients without" in outcome.gate.reason
+    assert "too few held-out patients without COVID-19: 0" in outcome.gate.reason
     assert {item.data for item in outcome.gate.comparisons} == {REFERENCE}
     only = [study for study in labels.studies if study.study_class == "covid"]
     with pytest.raises(NotEnoughLabelsError, match="No study without COVID-19"):
@@ -235,3 +238,22 @@ def test_a_manifest_says_what_it_rests_on(labels, tmp_path, monkeypatch) -> None
     )
     sentence = installed(again.head, again.version).manifest.trained_on
     assert sentence.count("and then") == 1
+
+
+def test_a_manifest_names_what_the_studies_were_seen_with_also_where_another_version_went_live_meanwhile(
+    labels, tmp_path, monkeypatch
+) -> None:
+    install_live("baseline")
+    seen_with = live("default-lesions")
+    fit = classifiers.fit
+
+    def meanwhile(*given, **named):
+        state = SliceSegmenter(4, 3, (4, 4, 4, 4, 4, 4)).state_dict()
+        facts = {name: getattr(seen_with.manifest, name) for name in Provenance.model_fields}
+        publish(seen_with.name, add_version(seen_with.name, state, Provenance(**facts)).version)
+        return fit(*given, **named)
+
+    monkeypatch.setattr(classifiers, "fit", meanwhile)
+    trained = train_classifier("baseline", labels, parameters("aggregator"), tmp_path / "run", RunProgress())
+    assert live("default-lesions").sha256 != seen_with.sha256
+    assert {item.provenance.fitted_with["default-lesions"] for item in trained.weights} == {seen_with.sha256}

@@ -93,9 +93,11 @@ def test_it_ends_when_validation_does_not_gain(path) -> None:
 
 @pytest.mark.parametrize("scores", [[math.nan] * 4, [None] * 4], ids=["not a number", "nothing"])
 def test_without_a_measure_the_last_epoch_counts(path, scores) -> None:
-    found = fitted(path, learner=SmallLearner(scores=scores))
+    lines: list[str] = []
+    found = fitted(path, learner=SmallLearner(scores=scores), told=lambda progress: lines.append(progress.line))
     assert found.best_epoch == PLAN.epochs
     assert all(not point.validation for point in found.curve)
+    assert f"Epoch {PLAN.epochs} of {PLAN.epochs} is over; no study is held out to measure on." in lines
 
 
 def test_a_stop_is_clean_and_goes_on_to_the_same_end(path, tmp_path) -> None:

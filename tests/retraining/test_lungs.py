@@ -102,7 +102,7 @@ def test_the_next_version_follows_a_systematic_correction(studies, tmp_path, qui
     outcome = run_lungs(labels(studies, tmp_path, lambda mask: mask), tmp_path / "run")
     # One patient is too few to judge on: a person publishes.
     assert not outcome.published
-    assert "2 more are needed" in outcome.gate.reason
+    assert "too few held-out patients with a corrected lung mask: 1, and 3 are needed" in outcome.gate.reason
     publish(outcome.head, outcome.version)
     after, dice_after = share_found(volume, dense), mean_dice(unet.segment(volume).array, truth)
     assert after > before + 0.02

@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[Label
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("COVID_BERT_HOME", str(folder / "home"))
-        patched.setattr(channel_cache, "home", lambda: kept)
+        patched.setattr(channel_cache, "channels_folder", lambda _image: kept / "channels")
         patched.setattr(reference, "home", lambda: kept)
         patched.setattr(reference, "FULL", ReferenceSize(1, 2, SHAPE, SPACING))
         studies = [

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from twelve_patients import PATIENTS, dice_values, scores
 
 from covid_bert.errors import ParameterError
 from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE, Judgement, decide
@@ -22,21 +23,7 @@ from covid_bert.retraining.measuring import (
     measure_dice,
 )
 
-PATIENTS = [f"patient-{number}" for number in range(12)]
 WHY = "No probability is calibrated: that needs 5 patients of each class."
-
-
-def dice_values(seed: int = 0) -> list[float]:
-    return list(np.random.default_rng(seed).uniform(0.9, 0.98, 12))
-
-
-def scores(seed: int = 0) -> tuple[list[float], list[bool]]:
-    """Scores of a fair classifier on 12 patients, half of them with the finding."""
-    generator = np.random.default_rng(seed)
-    positive = [number % 2 == 0 for number in range(12)]
-    return [
-        float(np.clip(0.5 + (0.3 if truth else -0.3) + generator.normal(0, 0.12), 0.02, 0.98)) for truth in positive
-    ], positive
 
 
 def judged_lungs(
@@ -184,10 +171,10 @@ def test_too_few_held_out_patients_is_a_plain_sentence() -> None:
     reference = compare_dice(values, values, PATIENTS, REFERENCE, against="v003")
     decision = decide(Judgement(("v003",), (1,), (reference,)), LUNGS_RULE)
     assert not decision.passed
-    expected = "The frozen held-out patients include 1 patients with a corrected lung mask; 2 more are needed."
+    expected = "There are too few held-out patients with a corrected lung mask: 1, and 3 are needed."
     assert decision.reason == expected
     decision = decide(Judgement(("v003",), (5, 2), (reference,)), CLASSIFIER_RULE)
-    assert "include 2 patients without; 3 more are needed" in decision.reason
+    assert "patients without COVID-19: 2, and 5 are needed" in decision.reason
 
 
 def test_what_was_not_compared_does_not_pass() -> None:
@@ -214,6 +201,6 @@ def test_counts_that_do_not_fit_the_rule_are_refused() -> None:
 def test_the_rule_names_its_numbers() -> None:
     for number in ("3 patients with a corrected lung mask", "0.005", "0.01", "anchor", "at least 0.8"):
         assert number in LUNGS_RULE.text
-    for words in ("5 patients with COVID-19 and 5 patients without", AUC, "calibrated probability"):
+    for words in ("5 patients with COVID-19 and 5 patients without COVID-19", AUC, "calibrated probability"):
         assert words in CLASSIFIER_RULE.text
     assert "masks" not in CLASSIFIER_RULE.text

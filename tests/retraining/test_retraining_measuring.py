@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from twelve_patients import PATIENTS, dice_values, scores
 
 from covid_bert.errors import ParameterError
 from covid_bert.retraining.measuring import (
@@ -24,21 +25,6 @@ from covid_bert.retraining.measuring import (
     measure_classifier,
     measure_dice,
 )
-
-PATIENTS = [f"patient-{number}" for number in range(12)]
-
-
-def dice_values(seed: int = 0, count: int = 12) -> list[float]:
-    return list(np.random.default_rng(seed).uniform(0.9, 0.99, count))
-
-
-def scores(seed: int = 0) -> tuple[list[float], list[bool]]:
-    """Scores of a fair classifier on 12 patients, half of them with the finding."""
-    generator = np.random.default_rng(seed)
-    positive = [number % 2 == 0 for number in range(12)]
-    return [
-        float(np.clip(0.5 + (0.3 if truth else -0.3) + generator.normal(0, 0.12), 0.02, 0.98)) for truth in positive
-    ], positive
 
 
 def test_the_interval_of_dice_is_that_of_all_resamples() -> None:

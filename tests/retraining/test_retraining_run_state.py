@@ -1,15 +1,16 @@
-"""How a run stands whose state is damaged: told by its version, and never begun again by itself."""
+"""How a run stands whose state is damaged or whose process was killed; it is never begun again by itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from covid_bert.lungs import unet
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.records import RECORD_FILE
-from covid_bert.retraining.run_folder import STATE_FILE, RunFolder, new_run
+from covid_bert.retraining.run_folder import LOCK_FILE, STATE_FILE, RunFolder, forget_old_runs, new_run
 from covid_bert.retraining.run_records import Standing
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
@@ -66,3 +67,20 @@ def test_with_its_version_it_is_done(run: RunFolder, published: bool) -> None:
     assert standing.result.published is published
     assert standing.result.metrics == record(True).metrics
     assert "could not be read" in standing.result.notes[0]
+
+
+@pytest.mark.parametrize(("origin", "taken_up"), [("command", False), ("server", True), ("server", False)])
+def test_a_run_that_was_killed_is_forgotten_unless_a_server_goes_on_with_it(
+    tmp_path: Path, origin: str, taken_up: bool
+) -> None:
+    runs = tmp_path / "runs"
+    killed = new_run(runs, "lungs", TrainingParameters(), origin=origin)
+    killed.write_state(Standing(status="running", taken_up=taken_up))
+    newer = new_run(runs, "lungs", TrainingParameters(), origin=origin)
+    newer.write_state(Standing(status="done"))
+    with FileLock(tmp_path / LOCK_FILE):
+        forget_old_runs(runs, keep=1)
+        assert killed.path.exists(), "it may be the one that a process works on"
+    forget_old_runs(runs, keep=1)
+    assert killed.path.exists() is (origin == "server" and not taken_up)
+    assert newer.path.exists()

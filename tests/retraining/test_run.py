@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from covid_bert.errors import CancelledError, NotFoundError
+from covid_bert.errors import CancelledError, NotFoundError, OutputError
 from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
 from covid_bert.retraining import lungs
@@ -26,8 +26,9 @@ from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress, RunState
 from covid_bert.retraining.records import CURVE_FILE, CURVE_PICTURE, RECORD_FILE, CurvePoint, TrainingRecord
 from covid_bert.retraining.trained import Trained, TrainedWeights
-from covid_bert.weights import pointer
+from covid_bert.weights import installing, pointer
 from covid_bert.weights.history import history
+from covid_bert.weights.location import weights_root
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.registry import Calibration, InputContract, Role
 from covid_bert.weights.store import list_versions, live, publish, standing
@@ -101,6 +102,20 @@ def run(
     return runs.run("lungs", LABELS, chosen, folder, progress or RunProgress(), identity=identity, by="tester")
 
 
+def run_ended_at(owner, name: str, folder, monkeypatch, *, error=None, first=lambda *_, **__: None) -> BaseException:
+    """Run until a function is called: it does what is to be done `first`, then the run is killed, or meets an error."""
+
+    def ending(*arguments, **keywords) -> None:
+        first(*arguments, **keywords)
+        raise error or KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, ending)
+        with pytest.raises((KeyboardInterrupt, OutputError)) as caught:
+            run(folder)
+    return caught.value
+
+
 def test_a_better_version_goes_live_with_all_that_is_known_of_it(trainer, tmp_path) -> None:
     trainer(trained(0.01))
     states: list[RunState] = []
@@ -141,19 +156,13 @@ def test_a_better_version_stays_a_candidate_if_that_was_asked_for(trainer, tmp_p
     outcome = run(tmp_path, TrainingParameters(publish=False))
     assert outcome.gate.passed
     assert not outcome.published
+    assert "as was asked for" in outcome.notes[-1]
     assert live(NAME) == before
 
 
 def test_a_run_that_is_taken_up_after_its_version_was_made_makes_no_second_one(trainer, tmp_path, monkeypatch) -> None:
     trainer(trained(0.01))
-
-    def killed(*_arguments, **_keywords) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
+    run_ended_at(runs, "publish", tmp_path, monkeypatch)
     made = list_versions(NAME)
     outcome = run(tmp_path)
     assert list_versions(NAME) == made
@@ -170,16 +179,7 @@ def test_a_run_that_is_taken_up_between_pointer_and_history_is_live_and_recorded
     trainer, tmp_path, monkeypatch
 ) -> None:
     trainer(trained(0.01))
-    write = pointer.write_atomically
-
-    def killed(path, content) -> None:
-        write(path, content)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pointer, "write_atomically", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
+    run_ended_at(pointer, "write_atomically", tmp_path, monkeypatch, first=pointer.write_atomically)
     outcome = run(tmp_path)
     assert outcome.published
     assert live(NAME).version == outcome.version
@@ -266,14 +266,7 @@ def test_a_run_whose_version_was_judged_before_a_kill_replaces_only_what_it_was_
     trainer, tmp_path, monkeypatch
 ) -> None:
     trainer(trained(0.01))
-
-    def killed(*_arguments, **_keywords) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(runs, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
+    run_ended_at(runs, "publish", tmp_path, monkeypatch)
     trainer(trained(0.02, seed=2))
     between = run(tmp_path, identity="run-2").version
     assert live(NAME).version == between
@@ -283,3 +276,25 @@ def test_a_run_whose_version_was_judged_before_a_kill_replaces_only_what_it_was_
     assert outcome.gate.passed
     assert not outcome.published
     assert live(NAME).version == between
+
+
+def test_a_full_disk_is_called_that_and_the_version_goes_live_once_there_is_room(
+    trainer, tmp_path, monkeypatch
+) -> None:
+    before = live(NAME)
+    trainer(trained(0.01))
+    full = OSError(28, "No space left on device")
+    for owner in (installing, pointer):
+        # By the code a server knows that it can go on from its checkpoint.
+        assert run_ended_at(owner, "write_atomically", tmp_path, monkeypatch, error=full).code == "cannot-write"
+        assert live(NAME) == before
+    (made,) = set(list_versions(NAME)) - {before.version}
+    assert run(tmp_path).version == live(NAME).version == made
+
+
+def test_a_run_whose_version_is_live_under_a_pointer_that_was_damaged_since_ends(trainer, tmp_path) -> None:
+    trainer(trained(0.01))
+    first = run(tmp_path)
+    (weights_root() / NAME / "live").write_text("nonsense")
+    again = run(tmp_path)
+    assert (again.version, again.published) == (first.version, False)

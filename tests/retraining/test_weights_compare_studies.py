@@ -12,11 +12,16 @@ from rich.console import Console
 from small_settings import make_small
 
 from covid_bert.commands.weights_compare import compare
+from covid_bert.datastore.index import LABELS_NAME
+from covid_bert.datastore.names import LabelTag
+from covid_bert.datastore.versions import Versions
 from covid_bert.errors import ParameterError
 from covid_bert.lungs import unet
 from covid_bert.networks.architectures import ARCHITECTURES
-from covid_bert.retraining import reference
+from covid_bert.retraining import comparing, reference
 from covid_bert.retraining.cases import Part
+from covid_bert.retraining.gate import Judgement, rule_for
+from covid_bert.retraining.models import model_named
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
 from covid_bert.weights.store import live, load_into
@@ -62,6 +67,29 @@ def test_held_out_patients_and_reference_studies_judge(versions: tuple[str, str]
     with pytest.raises(ParameterError, match="readers"):
         printed(before, bad, studies=studies, readers="nobody")
     assert live(unet.WEIGHTS_NAME).version == before
+
+
+def test_labels_that_cannot_be_used_are_named_and_no_mask_is_read_for_a_classifier(tmp_path: Path, monkeypatch) -> None:
+    studies = tmp_path / "studies"
+    corrected_site(studies, {Part.TRAINING: 1, Part.TEST: 2}, classes=True)
+    versions = Versions(studies / LABELS_NAME)
+    (damaged,) = versions.history(LabelTag.FINAL, "case-1")
+    versions.path(LabelTag.FINAL, "case-1", damaged).write_bytes(b"nothing")
+    seen: list[tuple] = []
+
+    def judged(*given: object, **_: object) -> Judgement:
+        seen.append(given)
+        return Judgement((), (1,) * len(rule_for(given[0].system).groups), ())
+
+    monkeypatch.setattr(comparing, "compare_versions", judged)
+    for model in ("lungs", "covid_s2"):
+        version = live(model_named(model).head).version
+        text = io.StringIO()
+        compare(model, version, version, console=Console(file=text, width=200), studies=studies)
+        assert "left out: case-1: The mask by bert is damaged" in text.getvalue()
+    lungs, classes = (given[3] for given in seen)
+    assert [(study.identifier, study.mask is not None) for study in lungs] == [("case-2", True)]
+    assert [(study.identifier, study.mask is not None) for study in classes] == [("case-1", False), ("case-2", False)]
 
 
 def test_what_is_no_models_head_cannot_be_judged(tmp_path: Path) -> None:

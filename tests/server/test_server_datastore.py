@@ -200,6 +200,18 @@ def test_the_data_set_is_one_zip_that_does_not_stay(client: TestClient, tmp_path
     assert list(made.iterdir()) == []
 
 
+@pytest.mark.parametrize(("wanted", "status"), [("bytes=0-3", 206), ("bytes=999999999-", 416), ("lines=1-2", 400)])
+def test_nor_does_it_where_a_part_of_it_is_asked_for(
+    client: TestClient, tmp_path: Path, monkeypatch, wanted: str, status: int
+) -> None:
+    save(client, mask_bytes(tmp_path))
+    made = tmp_path / "temporary"
+    made.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(made))
+    assert client.get("/datastore/dataset", headers={"Range": wanted}).status_code == status
+    assert list(made.iterdir()) == []
+
+
 def test_uploads_do_not_stay_after_success_or_failure(client: TestClient, tmp_path: Path, monkeypatch) -> None:
     made = tmp_path / "temporary"
     made.mkdir()

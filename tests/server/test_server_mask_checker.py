@@ -19,6 +19,8 @@ from covid_bert.errors import (
     TooLargeError,
     TooLongError,
 )
+from covid_bert.server import reader
+from covid_bert.server.jobs.worker import MakeCompute, Worker
 from covid_bert.server.mask_checker import MaskChecker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -103,4 +105,21 @@ def test_after_the_server_has_stopped_no_process_is_started(image: Path, tmp_pat
     checker.close()
     with pytest.raises(NotReadyError):
         checker.check(write(tmp_path / "mask.nii.gz"), image)
+    assert checker.pid is None
+
+
+def test_a_process_that_is_being_started_while_the_server_stops_ends_too(
+    checker: MaskChecker, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Worker] = []
+
+    def start(make: MakeCompute) -> Worker:
+        made.append(Worker(make))
+        checker.close()
+        return made[0]
+
+    monkeypatch.setattr(reader, "Worker", start)
+    with pytest.raises(NotReadyError):
+        checker.check(write(tmp_path / "mask.nii.gz"), image)
+    assert not made[0].alive
     assert checker.pid is None

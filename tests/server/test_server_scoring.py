@@ -226,6 +226,19 @@ def test_the_process_is_the_last_in_line_for_the_processor(tmp_path: Path, monke
     assert os.sched_getscheduler(0) == before != os.SCHED_IDLE
 
 
+def test_where_that_is_not_allowed_it_has_the_lowest_priority(monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    steps: list[int] = []
+    monkeypatch.setattr(os, "SCHED_IDLE", 5, raising=False)
+    monkeypatch.setattr(os, "sched_param", lambda priority: priority, raising=False)
+    monkeypatch.setattr(os, "sched_setscheduler", refused, raising=False)
+    monkeypatch.setattr(os, "nice", steps.append, raising=False)
+    scoring_process._step_back()
+    assert steps == [19]
+
+
 def test_a_paused_scoring_waits_between_two_layers_of_a_network(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     monkeypatch.setattr(scoring_process, "_step_back", lambda: None)

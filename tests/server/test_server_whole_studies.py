@@ -81,6 +81,13 @@ def test_a_study_in_several_files_is_one_file(
     assert left_behind() <= before
 
 
+def test_what_was_written_for_an_answer_goes_also_where_that_is_a_refusal(client: TestClient) -> None:
+    before = left_behind()
+    headers = {"Range": "bytes=999999999-"}
+    assert client.get("/datastore/image?image=packed", headers=headers).status_code == 416
+    assert left_behind() <= before
+
+
 def test_one_image_is_sent_as_it_is(client: TestClient, studies: Path) -> None:
     assert client.get("/datastore/image?image=one").content == (studies / "one.nii.gz").read_bytes()
     assert client.get("/datastore/image/info?image=one").json()["name"] == "one.nii.gz"

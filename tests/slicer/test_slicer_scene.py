@@ -31,9 +31,9 @@ from CovidBertLib.scene import find, find_all, remove, show
 from CovidBertLib.segments import KINDS, LESIONS, LUNGS
 
 
-def lung_labels(affine: np.ndarray, sizes: tuple[int, int, int] = SIZES) -> np.ndarray:
+def lung_labels(affine: np.ndarray) -> np.ndarray:
     """Return random labels (k, j, i): 1 only in the patient's right half, 2 only in the left."""
-    labels = np.random.default_rng(11).integers(0, 2, sizes[::-1]).astype(np.uint8)
+    labels = np.random.default_rng(11).integers(0, 2, SIZES[::-1]).astype(np.uint8)
     k, j, i = np.indices(labels.shape)
     place = np.stack([i, j, k], -1) @ affine[0, :3]
     return np.where(place > np.median(place), labels, 2 * labels).astype(np.uint8)
@@ -113,9 +113,7 @@ def test_masks_written_by_the_server_come_back_exact(scene: Any, tmp_path: Path,
         canonical = np.random.default_rng(2).integers(0, 2, study.shape).astype(np.uint8)
         canonical[:, :, study.shape[2] // 2 :] *= 2
         path = volumes.write_mask(canonical, study, tmp_path / f"mask{suffix}")
-
         nodes = show(node, parse(document_for(node)), {"lungs": path})
-
         back = write_nrrd(tmp_path / "back.nrrd", labels_in_scene(nodes.lungs, node, LUNGS), affine)
         assert np.array_equal(volumes.read_mask(back, study), canonical)
         right, left = (_middle(nodes.lungs, kind.identifier) for kind in KINDS[LUNGS])

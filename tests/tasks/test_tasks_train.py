@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from covid_bert.datastore.index import INDEX_NAME
 from covid_bert.errors import NotEnoughLabelsError
 from covid_bert.retraining.cases import LabelSet, LeftOut
 from covid_bert.retraining.derived import label_cache, marked, retraining_folder
@@ -72,7 +71,7 @@ def test_a_training_of_the_stock_server(tmp_path: Path) -> None:
 def test_what_was_derived_from_a_study_that_is_gone_goes_at_a_start(tmp_path: Path, start: str) -> None:
     studies = tmp_path / "studies"
     studies.mkdir()
-    (studies / INDEX_NAME).write_text("{}")
+    (studies / "other.nii.gz").touch()
     mask = label_cache(studies) / "consensus" / marked(studies / "gone.nii.gz", "mask.nii.gz")
     mask.parent.mkdir(parents=True)
     mask.touch()

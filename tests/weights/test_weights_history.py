@@ -123,6 +123,14 @@ def test_states(shipped: str) -> None:
     assert (live_one.version, live_one.state) == (versions[2], State.DAMAGED)
 
 
+def test_numbers_of_both_series_have_an_order(store: Path) -> None:
+    expected = [f"{series}{number:03d}" for number in range(1, 9) for series in "rv"]
+    for version in expected:
+        root = weights_store.shipped_root() if version[0] == "r" else store / "weights"
+        (root / "mlp" / version).mkdir(parents=True)
+    assert list_versions("mlp") == expected
+
+
 def test_what_was_compared_with_another_version_is_not_published(shipped: str) -> None:
     first, second = install(1), install(2)
     publish("mlp", first, instead_of=shipped)
@@ -254,8 +262,9 @@ def test_a_full_disk_leaves_neither_version_nor_history(monkeypatch, store: Path
         with pytest.raises(WeightsError, match="No space") as caught:
             publish("mlp", second)
         assert "disk is full" in caught.value.hint
-        with pytest.raises(WeightsError, match="No space"):
+        with pytest.raises(WeightsError, match="No space") as caught:
             install(3)
+        assert (caught.value.code, caught.value.http_status) == ("cannot-write", 507)
     assert live("mlp").version == first
     assert way_back("mlp") == [None, first]
     assert list_versions("mlp") == [first, second]

@@ -27,7 +27,8 @@ def trainings(configuration: ServerConfiguration | None) -> Check:
         return Check("trainings", NOTE, text, "Start the server: it goes on with them from their checkpoints.")
     if damaged:
         remedy = "Remove those below retraining/ in the data folder whose request.json cannot be read."
-        return Check("trainings", NOTE, f"{damaged} folders hold no training that can be read", remedy)
+        text = "a folder holds" if damaged == 1 else f"{damaged} folders hold"
+        return Check("trainings", NOTE, f"{text} no training that can be read", remedy)
     size = _size(home() / "retraining") / GIBIBYTE
     return Check("trainings", OK, f"{runs}, {size:.1f} GiB with all that is kept of studies for them")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from covid_bert.datastore.index import LABELS_NAME
 from covid_bert.errors import ParameterError
 from covid_bert.server.launch import SERVER_LOCK_NAME
+from covid_bert.weights.location import home, weights_root
 
 
 def name_of_owner(path: Path) -> str:
@@ -50,3 +51,8 @@ def refuse_root_for(*places: Path) -> None:
 def refuse_root_in(studies: Path) -> None:
     """Refuse to go on as root where labels of another user's studies would be written; see `refuse_root_for`."""
     refuse_root_for(studies / SERVER_LOCK_NAME, studies / LABELS_NAME, studies)
+
+
+def refuse_root_at_home() -> None:
+    """Refuse to go on as root where another user's data folder would be written into; see `refuse_root_for`."""
+    refuse_root_for(weights_root(), home())

@@ -11,12 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from covid_bert.errors import NotFoundError, ParameterError
+from covid_bert.commands.owner import refuse_root_at_home, refuse_root_in
+from covid_bert.errors import NotFoundError, OutputError, ParameterError
 from covid_bert.retraining.derived import retraining_folder
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import REQUEST_FILE, RunFolder, new_run
 from covid_bert.retraining.run_records import LiveRecord, RunRequest, RunResult
-from covid_bert.retraining.runs_elsewhere import note_elsewhere
+from covid_bert.retraining.runs_elsewhere import is_of_others, note_elsewhere
 from covid_bert.tasks.training_run import ReadLabels, Together, Train, may_go_on, read_labels, run_here, together, train
 
 
@@ -54,7 +55,8 @@ def retrain(
     NotFoundError
         If there is no such folder of studies.
     ParameterError
-        If a parameter is not allowed, or differs from those of the run that is taken up again, or that has ended well.
+        If a parameter is not allowed, or differs from those of the run that is taken up again; if that run has ended
+        well, or is of other studies; or if this is root where a server of another user works.
     ConflictError
         If the server goes on with that run.
     CovidBertError
@@ -62,6 +64,8 @@ def retrain(
     """
     if not studies.is_dir():
         raise NotFoundError(f"There is no folder {studies.name}.", "Give the folder with the studies.")
+    refuse_root_in(studies)
+    refuse_root_at_home()
     parameters = TrainingParameters.of_request(given)
     with together(parameters.device) as processes, _stopping() as stop, _tidy(studies, run, processes):
         folder = RunFolder(processes.from_first(lambda: _folder(model, studies, run, given, parameters)))
@@ -81,13 +85,19 @@ def _folder(model: str, studies: Path, run: Path | None, given: dict[str, Any], 
         if run.is_dir() and any(run.iterdir()):
             raise ParameterError("The folder given with --run holds something else.", "Give a new or empty folder.")
         made = new_run(run.parent, model, parameters, origin="command", path=run)
-        note_elsewhere(studies, made)
+        try:
+            note_elsewhere(studies, made)
+        except OutputError:
+            made.remove()
+            raise
         return made.path
-    known = RunFolder(run).request()
-    _check_same(known, model, given)
-    if known.origin == "server" and run.resolve().parent != runs.resolve():
+    folder = RunFolder(run)
+    _check_same(folder.request(), model, given)
+    if is_of_others(folder, studies):
         raise ParameterError("The run in that folder is of other studies.", "Give the folder with its studies.")
-    may_go_on(RunFolder(run))
+    may_go_on(folder)
+    if run.resolve().parent != runs.resolve():
+        note_elsewhere(studies, folder)
     return run
 
 

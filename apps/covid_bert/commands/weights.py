@@ -74,10 +74,12 @@ def import_file(path: Path, name: str | None, console: Console) -> None:
 
 
 def publish_version(name: str, version: str, despite_gate: bool, console: Console) -> None:
-    """Move the pointer of `name` to an installed version."""
+    """Move the pointer of `name` to an installed version; root moves none in another user's data folder."""
+    from covid_bert.commands.owner import refuse_root_at_home
     from covid_bert.retraining import versions
     from covid_bert.retraining.models import MODELS
 
+    refuse_root_at_home()
     _announce(versions.publish_version(name, version, by=COMMAND_LINE, despite_gate=despite_gate), console)
     heads = [model.head for model in MODELS.values() if name in model.companions]
     if heads:
@@ -89,9 +91,11 @@ def publish_version(name: str, version: str, despite_gate: bool, console: Consol
 
 
 def roll_back(name: str, console: Console) -> None:
-    """Move the pointer of `name` to what was live before."""
+    """Move the pointer of `name` to what was live before; root moves none in another user's data folder."""
+    from covid_bert.commands.owner import refuse_root_at_home
     from covid_bert.retraining.versions import roll_back_version
 
+    refuse_root_at_home()
     _announce(roll_back_version(name, by=COMMAND_LINE), console)
 
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from covid_bert.commands.owner import refuse_root_in
+from covid_bert.commands.owner import refuse_root_at_home, refuse_root_in
 from covid_bert.errors import ParameterError
 from covid_bert.retraining.cases import LabelledStudy, Part
-from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.derived import label_cache
 from covid_bert.retraining.models import MODELS, Model, head_of, model_of_head
 from covid_bert.retraining.progress import RunProgress
 from covid_bert.retraining.readers import NEWEST
@@ -64,7 +64,8 @@ def compare(
     WeightsError
         If a version is not installed, or damaged.
     ParameterError
-        If weights that are no model's head are to be judged, the rule for readers is none, or there is no such device.
+        If weights that are no model's head are to be judged, the rule for readers is none, there is no such device, or
+        this is root where a server of another user works.
     CovidBertError
         If the labels cannot be read; see `covid_bert.datastore.label_set.read_label_set`.
     """
@@ -83,9 +84,10 @@ def compare(
         if model is None:
             heads = ", ".join(model.head for model in MODELS.values())
             raise ParameterError(f"{weights} cannot be judged alone.", f"Compare versions of {heads}.")
-        held = () if studies is None else _held_out(model, studies, readers)
+        refuse_root_at_home()
         with Bars(console=console, transient=True) as bars:
             progress = _progress(bars)
+            held = () if studies is None else _held_out(model, studies, readers, progress)
             judgement = compare_versions(model, *versions, held, progress, device=device)
         console.print(_judged(versions, judgement))
         for sentence in _remarks(model, judgement, progress, asked=studies is not None):
@@ -129,14 +131,20 @@ def _numbers(version: InstalledWeights, record: TrainingRecord | None) -> Number
     return found
 
 
-def _held_out(model: Model, studies: Path, readers: str) -> tuple[LabelledStudy, ...]:
-    """Labelled studies of patients that no training learns from."""
+def _held_out(model: Model, studies: Path, readers: str, progress: RunProgress) -> tuple[LabelledStudy, ...]:
+    """Labelled studies of patients that no training learns from; labels that cannot be used are named in `progress`."""
     from covid_bert.datastore.label_set import read_label_set
 
     refuse_root_in(studies)
+    of_lungs = model.system is None
+    # No mask that readers have drawn is looked at where classifiers are judged.
     labels = read_label_set(
-        studies, readers, masks=True, classes=model.system is not None, cache=retraining_folder(studies) / "cache"
+        studies, readers, masks=of_lungs, classes=not of_lungs, cache=label_cache(studies), progress=progress.inner()
     )
+    for left in labels.left_out:
+        progress.leave_out(left.identifier, left.reason)
+    for note in labels.notes:
+        progress.note(note)
     return labels.of(Part.VALIDATION) + labels.of(Part.TEST)
 
 
@@ -175,18 +183,19 @@ def _in_words(item: Comparison, version: str) -> str:
 
 def _remarks(model: Model, judgement: Judgement, progress: RunProgress, *, asked: bool) -> Iterator[str]:
     """What the table does not say; `asked` if held-out patients were to be judged on."""
-    from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE
+    from covid_bert.retraining.gate import rule_for
     from covid_bert.retraining.measuring import HELD_OUT
 
     if asked:
-        rule = LUNGS_RULE if model.system is None else CLASSIFIER_RULE
-        groups = " and ".join(f"{count} {group}" for count, group in zip(judgement.counts, rule.groups, strict=True))
+        named = zip(judgement.counts, rule_for(model.system).groups, strict=True)
+        groups = " and ".join(f"{count} {group}" for count, group in named)
         yield f"Held out, and usable: {groups}."
         if not any(item.data == HELD_OUT for item in judgement.comparisons):
-            yield "These are too few to compare on; only the reference studies were."
+            yield "These are too few: the versions were compared on the reference studies only."
     agreement = judgement.agreement
     if agreement is not None:
         limits = "" if agreement.lower is None else f" ({agreement.lower:.3f} to {agreement.upper:.3f})"
         yield f"Masks of the two versions agree with a mean Dice of {agreement.value:.3f}{limits}."
+    yield from progress.state.notes
     for left in progress.state.left_out:
         yield f"left out: {left.identifier}: {left.reason}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_bert.errors import NotFoundError
+from covid_bert.volumes.study_files import study_files
 
 
 def write_archive(cases: Sequence[dict[str, Any]], listing: bytes) -> str:
@@ -42,14 +43,13 @@ def write_archive(cases: Sequence[dict[str, Any]], listing: bytes) -> str:
         with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
             for case in cases:
                 for key, path in case.items():
-                    for part in _files(Path(path)):
-                        archive.write(part, Path(key) / part.relative_to(Path(path).parent))
+                    parent = Path(path).parent
+                    for part in study_files(Path(path)):
+                        # The voxels behind a header come with all links followed.
+                        below = parent if part.is_relative_to(parent) else parent.resolve()
+                        archive.write(part, Path(key) / part.relative_to(below))
             archive.writestr("metadata.json", listing)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return name
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from covid_bert.datastore.index import INDEX_NAME, Index
+from covid_bert.datastore.index import Index
 from covid_bert.datastore.view import LiveView
 from covid_bert.errors import CovidBertError, NotFoundError
 from covid_bert.retraining.derived import (
@@ -42,14 +42,14 @@ _SCORES = "scores.sqlite"
 
 
 @dataclass(frozen=True)
-class _Offered:
-    """The studies that are there: their ids, and marks of their files."""
+class _Present:
+    """What is there: the ids of the studies that are offered, and marks of all files and folders, offered or not."""
 
     identifiers: frozenset[str]
     marks: frozenset[str]
 
 
-def forget(studies: Path, *, taken_up: Path | None = None) -> None:
+def forget(studies: Path, *, taken_up: Path | None = None, emptied: bool = False) -> None:
     """Remove derived files of studies that are gone, of this folder of studies, and old ones, of all of them.
 
     Never raises: what cannot be removed now is removed the next time. A training under way keeps its studies until
@@ -59,53 +59,56 @@ def forget(studies: Path, *, taken_up: Path | None = None) -> None:
     Parameters
     ----------
     studies
-        Folder with the studies. Where it cannot be reached, its studies do not count as gone.
+        Folder with the studies. Where it cannot be reached, or offers none at all, its studies do not count as gone.
     taken_up
         Folder of a run that is about to be taken up again, which is left alone.
+    emptied
+        Whether the caller has just removed a study, so that they are gone also if that was the last one.
     """
     with _going_on():
         for name in _FORMER:
             shutil.rmtree(home() / name, ignore_errors=True)
         own = retraining_folder(studies)
-        offered = _offered(studies)
+        present = _present(studies, emptied=emptied)
         for folder in {*retraining_folders(), own}:
             with _going_on():
-                _forget_in(folder, offered if folder == own else None, taken_up)
+                _forget_in(folder, present if folder == own else None, taken_up)
 
 
-def _offered(studies: Path) -> _Offered | None:
+def _present(studies: Path, *, emptied: bool) -> _Present | None:
     if not studies.is_dir():
         return None
     found = LiveView(studies, Index(studies), follow=False).get().studies
-    if not found and not (studies / INDEX_NAME).exists():
-        # The place of a disk that is not there.
+    if not found and not emptied:
+        # Perhaps the place of a disk that is not there; a server that started on it has made its index.
         return None
-    return _Offered(frozenset(found), frozenset(mark_of(one.name) for one in found.values()))
+    # A study that is not offered now, because another one has its name or it cannot be read, is not gone.
+    return _Present(frozenset(found), frozenset(mark_of(path.name) for path in studies.iterdir()))
 
 
-def _forget_in(own: Path, offered: _Offered | None, taken_up: Path | None) -> None:
+def _forget_in(own: Path, present: _Present | None, taken_up: Path | None) -> None:
     if not own.is_dir():
         return
-    kept = _settle_runs(own, offered, taken_up)
+    kept = _settle_runs(own, present, taken_up)
     oldest = time.time() - KEPT_SECONDS
     for mark, path in derived_files(own):
-        gone = offered is not None and mark not in offered.marks
+        gone = present is not None and mark not in present.marks
         with contextlib.suppress(OSError):
             if mark not in kept and (gone or path.stat().st_mtime < oldest):
                 path.unlink()
-    if offered is not None and (own / _SCORES).exists():
+    if present is not None and (own / _SCORES).exists():
         # Brings the packages for numbers, which the command line does without until then.
         from covid_bert.active_learning.score_store import ScoreStore
 
         store = ScoreStore(own)
         try:
-            store.prune(offered.identifiers)
+            store.prune(present.identifiers)
         finally:
             store.close()
 
 
-def _settle_runs(own: Path, offered: _Offered | None, taken_up: Path | None) -> set[str]:
-    """Remove what runs need no more, and return the marks of the studies that those use which go on."""
+def _settle_runs(own: Path, present: _Present | None, taken_up: Path | None) -> set[str]:
+    """Remove what runs need no more, and return the marks of the studies that those use which go on, or can."""
     kept: set[str] = set()
     runs, under_way = own / "runs", trains(own)
     latest = time.time() - RESUMABLE_SECONDS
@@ -118,15 +121,16 @@ def _settle_runs(own: Path, offered: _Offered | None, taken_up: Path | None) -> 
         if not run.work.is_dir():
             continue
         used = marks_in(run.work)
-        if _goes_on(run, under_way) or (taken_up is not None and run.path.resolve() == taken_up.resolve()):
-            kept |= used
-        elif (
+        unneeded = (
             run.state().status == "done"
             or _last_change(run.path) < latest
-            or (offered is not None and not used <= offered.marks)
-        ):
+            or (present is not None and not used <= present.marks)
+        )
+        if unneeded and not _goes_on(run, under_way) and not (taken_up is not None and run.is_at(taken_up)):
             run.remove_work()
-    forget_old_runs(runs, keep=REMEMBERED_RUNS)
+        else:
+            kept |= used
+    forget_old_runs(runs, keep=REMEMBERED_RUNS, spared=taken_up)
     return kept
 
 

@@ -64,9 +64,7 @@ def image_facts(image: Path, split: FrozenSplit, cache: Path) -> ImageFacts:
     OutputError
         If the cache cannot be written.
     """
-    voxels = voxels_apart(image)
-    states = (state_of(image), state_of(voxels) if voxels is not None else ())
-    state = split.key("image", repr(states)).partition(":")[2]
+    state = split.key("image", repr(state_of(image))).partition(":")[2]
     kept = cache / _FACTS_NAME / marked(image, f"{state}.json")
     with contextlib.suppress(FileNotFoundError, ValidationError):
         return ImageFacts.model_validate_json(kept.read_bytes())

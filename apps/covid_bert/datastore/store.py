@@ -114,7 +114,7 @@ class StudyDatastore(OfferedStudies):
             If there is none with that id.
         """
         self._writing.remove_image(self._known(image_id))
-        forget(self._folder)
+        forget(self._folder, emptied=True)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any] | None) -> str:
         """Keep a mask as the newest version of a label. See `Writing.save_mask` for the errors.

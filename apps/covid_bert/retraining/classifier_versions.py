@@ -44,7 +44,7 @@ class Result:
     calibration
         Fitted on the validation studies; None where there is none.
     measured
-        On the test studies, which decided nothing.
+        On the test studies, which decided neither when the training ended nor the calibration.
     lesions
         Weights of the lesion network: name and SHA-256.
     lungs

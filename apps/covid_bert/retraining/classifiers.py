@@ -114,6 +114,8 @@ class _Run:
         self.model: Model = model_named(f"covid_{system}")
         device = distributed.device_of_process(parameters.device)
         self.began = distributed.from_first(lambda: starting_weights(self.model, folder))
+        # Before the studies are seen with them: another version may go live while the run goes on.
+        self.lesions, self.lungs = _identity(LESION_WEIGHTS), _identity(WEIGHTS_BY_METHOD[LUNGS_METHOD])
         cache = ChannelCache(device=str(device))
         self.material: ClassifierMaterial = gather(labels, cache, progress)
         self.references: Sequence[SeenChannels] = references(progress)
@@ -137,6 +139,7 @@ class _Run:
         if judged.why:
             self._note(judged.why)
         self.progress.update("judging", 1.0)
+        assert self.lesions is not None, "nothing could have been prepared without"
         result = Result(
             self.system,
             self.began,
@@ -146,8 +149,8 @@ class _Run:
             validation,
             judged.calibration,
             tuple(item for item in judged.judgement.metrics if item.data == TEST),
-            self._lesions(),
-            _identity(WEIGHTS_BY_METHOD[LUNGS_METHOD]),
+            self.lesions,
+            self.lungs,
         )
         head = self.began[self._head]
         return Trained(
@@ -243,11 +246,6 @@ class _Run:
         assert self.model.configuration is not None
         assert self.model.configuration.head is not None
         return self.model.configuration.head
-
-    def _lesions(self) -> tuple[str, str]:
-        found = _identity(LESION_WEIGHTS)
-        assert found is not None  # Nothing could have been prepared without.
-        return found
 
     def _curve(self) -> tuple[CurvePoint, ...]:
         """Of all fits, one after the other."""

@@ -83,7 +83,12 @@ class Rule:
 
 
 LUNGS_RULE = Rule(("patients with a corrected lung mask",), 3, (DICE,), 0.8)
-CLASSIFIER_RULE = Rule(("patients with COVID-19", "patients without"), 5, (LOG_LOSS, AUC))
+CLASSIFIER_RULE = Rule(("patients with COVID-19", "patients without COVID-19"), 5, (LOG_LOSS, AUC))
+
+
+def rule_for(system: str | None) -> Rule:
+    """Return the rule for a classifier's system, or with None that for lungs."""
+    return LUNGS_RULE if system is None else CLASSIFIER_RULE
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def decide(judgement: Judgement, rule: Rule) -> GateDecision:
 
 def _too_few(judgement: Judgement, rule: Rule) -> list[str]:
     return [
-        f"The {HELD_OUT} include {count} {group}; {rule.minimum - count} more are needed."
+        f"There are too few held-out {group}: {count}, and {rule.minimum} are needed."
         for count, group in zip(judgement.counts, rule.groups, strict=True)
         if count < rule.minimum
     ]
@@ -192,7 +197,7 @@ def _worse(item: Comparison) -> str:
         return f"There are too few patients to compare the {item.measure} on the {item.data}."
     return (
         f"The {item.measure} on the {item.data} went from {item.other:.3f} ({item.against}) to {item.candidate:.3f}; "
-        f"it may be lower by {-item.lower:.3f}, and {item.margin:g} is allowed."
+        f"it may have fallen by as much as {-item.lower:.3f} (95 % interval), and {item.margin:g} is allowed."
     )
 
 

@@ -110,6 +110,8 @@ class FitProgress:
         """As MONAI's ``StatsHandler`` writes it: clients of MONAI Label draw curves from such lines."""
         if self.curve and self.curve[-1].epoch == self.epoch:
             values = " ".join(f"{name}: {value:.4f}" for name, value in self.validation.items())
+            if not values:
+                return f"Epoch {self.epoch} of {self.epochs} is over; no study is held out to measure on."
             return f"Epoch[{self.epoch}] Metrics -- {values}"
         return f"Epoch: {self.epoch}/{self.epochs}, Iter: {self.step}/{self.steps} -- train_loss: {self.loss:.4f}"
 

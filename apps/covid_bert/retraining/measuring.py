@@ -17,7 +17,8 @@ from covid_bert.evaluation.estimates import IndexArray, bootstrap, units_by_grou
 from covid_bert.evaluation.metrics import auc
 from covid_bert.retraining.records import Comparison, Measured
 
-# Patients that no training learns from: those who decide when a fit ends, those who decide nothing, and both together.
+# Patients that no training learns from: those who decide when a fit ends and how it is calibrated, those who have no
+# say in the fit, and both together, on whom the gate decides.
 VALIDATION, TEST, HELD_OUT = "frozen validation set", "frozen test set", "frozen held-out patients"
 REFERENCE = "reference studies"
 DICE, LOG_LOSS, AUC = "mean Dice of both lungs", "negative log loss of the finding", "area under the ROC curve"

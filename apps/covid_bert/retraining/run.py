@@ -12,7 +12,7 @@ from covid_bert.errors import ConflictError, WeightsError
 from covid_bert.retraining import distributed
 from covid_bert.retraining.cases import LabelledStudy, LabelSet
 from covid_bert.retraining.curve import curve_picture, curve_table
-from covid_bert.retraining.gate import CLASSIFIER_RULE, LUNGS_RULE, decide
+from covid_bert.retraining.gate import decide, rule_for
 from covid_bert.retraining.models import model_named
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.progress import RunProgress
@@ -30,7 +30,7 @@ from covid_bert.retraining.versions import training_record
 from covid_bert.weights.history import history
 from covid_bert.weights.installing import add_version
 from covid_bert.weights.manifest import Provenance
-from covid_bert.weights.store import installed, list_versions, live_version, publish, standing
+from covid_bert.weights.store import installed, list_versions, publish, standing
 from covid_bert.weights.version_folder import InstalledWeights
 
 
@@ -139,8 +139,7 @@ def _install(
     """Write the versions, the head last of those that it reads, and move the pointer."""
     # The last moment to stop: half of a model is not installed, and what was published is not called stopped.
     progress.update("installing", 0.0)
-    rule = LUNGS_RULE if model_named(model).system is None else CLASSIFIER_RULE
-    decided = decide(trained.judgement, rule)
+    decided = decide(trained.judgement, rule_for(model_named(model).system))
     record = _record(model, identity, trained, labels, parameters, decided, len(progress.state.left_out))
     files: dict[str, bytes | str] = {
         RECORD_FILE: record.model_dump_json(indent=2) + "\n",
@@ -158,8 +157,10 @@ def _install(
     notes, published = (*labels.notes, *trained.notes), False
     if any(line.version == head.version for line in history(head.name)):
         # By this run, before it was killed; whoever has gone back since is not overruled.
-        published = live_version(head.name) == head.version
-    elif gate.passed and parameters.publish:
+        published = standing(head.name) == head.version
+    elif gate.passed and not parameters.publish:
+        notes = (*notes, "It passed the gate and stays a candidate, as was asked for.")
+    elif gate.passed:
         # Killed between pointer and history, it is live already, and only its line is missing.
         replaces = head.version if standing(head.name) == head.version else gate.replaces
         try:

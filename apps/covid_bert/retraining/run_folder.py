@@ -90,6 +90,10 @@ class RunFolder:
         """Folder of the checkpoint and whatever else the training needs while it runs."""
         return self.path / "work"
 
+    def is_at(self, path: Path) -> bool:
+        """Whether it is this folder, by whatever way."""
+        return self.path.resolve() == path.resolve()
+
     def request(self) -> RunRequest:
         """What was asked.
 
@@ -253,8 +257,8 @@ def list_runs(runs: Path) -> list[tuple[RunFolder, RunRequest]]:
     return sorted(found, key=lambda run: (run[1].created, run[1].id))
 
 
-def forget_old_runs(runs: Path, *, keep: int) -> None:
-    """Remove the oldest runs that have ended.
+def forget_old_runs(runs: Path, *, keep: int, spared: Path | None = None) -> None:
+    """Remove the oldest runs that have ended, also by a kill where no server goes on with them.
 
     Parameters
     ----------
@@ -262,10 +266,20 @@ def forget_old_runs(runs: Path, *, keep: int) -> None:
         Folder with one folder for each run.
     keep
         How many ended ones stay.
+    spared
+        Folder of a run that stays however old it is.
     """
-    ended = [folder for folder, _ in list_runs(runs) if folder.state().status in ENDED]
+    ended = [folder for folder, request in list_runs(runs) if _has_ended(folder, request, runs.parent)]
     for folder in ended[: max(0, len(ended) - keep)]:
-        folder.remove()
+        if spared is None or not folder.is_at(spared):
+            folder.remove()
+
+
+def _has_ended(folder: RunFolder, request: RunRequest, own: Path) -> bool:
+    standing = folder.state()
+    if request.origin != "server" or standing.taken_up:
+        standing = folder.state_outside(own)
+    return standing.status in ENDED
 
 
 def _not_written(error: OSError) -> OutputError:

@@ -60,7 +60,7 @@ class RunResult(_Record):
     gate
         What the gate said.
     metrics
-        On the frozen validation set.
+        Of the version, on the frozen validation set and on the frozen test set apart.
     notes
         Sentences for people.
     """

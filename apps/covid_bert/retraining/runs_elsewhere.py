@@ -7,14 +7,14 @@ from pathlib import Path
 
 from covid_bert.errors import OutputError
 from covid_bert.files import write_private
-from covid_bert.retraining.derived import retraining_folder
+from covid_bert.retraining.derived import retraining_folder, retraining_folders
 from covid_bert.retraining.run_folder import REQUEST_FILE, RunFolder
 
-_NOTES = "elsewhere"
+_NOTES, _RUNS = "elsewhere", "runs"
 
 
 def note_elsewhere(studies: Path, run: RunFolder) -> None:
-    """Note where a new run lies.
+    """Note where a run lies, also again: it may have been moved, or killed before it was noted.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def note_elsewhere(studies: Path, run: RunFolder) -> None:
     Raises
     ------
     OutputError
-        If that cannot be written; the run is removed again.
+        If that cannot be written.
     """
     note = retraining_folder(studies) / _NOTES / run.request().id
     try:
@@ -34,7 +34,6 @@ def note_elsewhere(studies: Path, run: RunFolder) -> None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(note, str(run.path.resolve()))
     except OSError as error:
-        run.remove()
         raise OutputError(
             f"It cannot be noted where the training lies: {error.strerror or error}.",
             "Free disk space, or mend the permissions of the program's data folder.",
@@ -59,3 +58,23 @@ def runs_elsewhere(own: Path) -> list[RunFolder]:
             elif run.path.parent.is_dir():
                 note.unlink()
     return found
+
+
+def is_of_others(run: RunFolder, studies: Path) -> bool:
+    """Return whether a run is known to be of another folder of studies.
+
+    Parameters
+    ----------
+    run
+        Wherever it lies.
+    studies
+        Folder with the studies.
+    """
+    own, request, place = retraining_folder(studies), run.request(), run.path.resolve().parent
+    if place == (own / _RUNS).resolve() or (own / _NOTES / request.id).exists():
+        return False
+    others = (folder for folder in retraining_folders() if folder != own)
+    # Runs of a server never lie elsewhere.
+    return request.origin == "server" or any(
+        place == (folder / _RUNS).resolve() or (folder / _NOTES / request.id).exists() for folder in others
+    )

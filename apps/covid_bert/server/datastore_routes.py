@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
-from starlette.background import BackgroundTask
 
 from covid_bert.datastore.information import LABEL_BYTES, checked
 from covid_bert.datastore.names import MASK_SUFFIXES, UPLOAD_SUFFIXES, LabelTag, check_mask_tag, required_suffix
@@ -22,6 +22,7 @@ from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
 from covid_bert.errors import NotFoundError, ParameterError
 from covid_bert.server.received import received
+from covid_bert.server.releasing import Releasing
 from covid_bert.server.whole_studies import WholeStudies, remove_written
 
 if TYPE_CHECKING:
@@ -96,13 +97,14 @@ def _add_reading(app: FastAPI, store: StudyDatastore, whole: WholeStudies) -> No
         return {}
 
     @app.get("/datastore/image", tags=["Datastore"], summary="Download an image", response_class=FileResponse)
-    def image_file(image: Identifier) -> FileResponse:
+    def image_file(image: Identifier) -> Response:
         path = Path(_found(store.get_image_uri(image)))
         if is_one_image(path):
             return FileResponse(path, media_type=_ANY_FILE, filename=path.name)
         written = whole.write(path)
-        remove = BackgroundTask(remove_written, written)
-        return FileResponse(written, media_type=_ANY_FILE, filename=written.name, background=remove)
+        kept = ExitStack()
+        kept.callback(remove_written, written)
+        return Releasing(FileResponse(written, media_type=_ANY_FILE, filename=written.name), kept)
 
     @app.get("/datastore/image/info", tags=["Datastore"], summary="What is known of an image", response_model=None)
     def image_info(image: Identifier) -> dict[str, Any]:
@@ -126,10 +128,10 @@ def _add_reading(app: FastAPI, store: StudyDatastore, whole: WholeStudies) -> No
         return _found(store.get_label_info(label, tag))
 
     @app.get("/datastore/dataset", tags=["Datastore"], summary="Download the data set", response_class=FileResponse)
-    def dataset(limit_cases: Annotated[int | None, Query(ge=1)] = None) -> FileResponse:
-        path = Path(store.get_dataset_archive(limit_cases))
-        remove = BackgroundTask(path.unlink, missing_ok=True)
-        return FileResponse(path, media_type="application/zip", filename="dataset.zip", background=remove)
+    def dataset(limit_cases: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        path, kept = Path(store.get_dataset_archive(limit_cases)), ExitStack()
+        kept.callback(path.unlink, missing_ok=True)
+        return Releasing(FileResponse(path, media_type="application/zip", filename="dataset.zip"), kept)
 
 
 def _add_versions(app: FastAPI, store: StudyDatastore) -> None:

@@ -16,7 +16,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.interfaces.datastore import Datastore
-from starlette.types import Receive, Scope, Send
 
 from covid_bert.datastore.names import UPLOAD_SUFFIXES, required_suffix
 from covid_bert.errors import CancelledError, CovidBertError, GoneError, NotAllowedError, ParameterError
@@ -29,6 +28,7 @@ from covid_bert.server.jobs.routes import Release
 from covid_bert.server.jobs.runner import JobResult, JobRunner
 from covid_bert.server.logs import current_request
 from covid_bert.server.received import received
+from covid_bert.server.releasing import Releasing
 from covid_bert.server.requests import check_infer_request
 
 # Seconds between two looks whether the client still waits.
@@ -110,26 +110,10 @@ def install(
                 reply["label"] = await run_in_threadpool(save, image, result, tag, model, caller_of(request))
             # Its own removal of the file is not needed: the folder goes.
             answer = await run_in_threadpool(send_response, store, reply, output, BackgroundTasks())
-            return _Releasing(answer if isinstance(answer, Response) else JSONResponse(answer), kept)
+            return Releasing(answer if isinstance(answer, Response) else JSONResponse(answer), kept)
         except BaseException:
             kept.close()
             raise
-
-
-class _Releasing(Response):
-    """An answer that lets go what it is made of when it was sent, and also where it could not be."""
-
-    def __init__(self, answer: Response, kept: ExitStack) -> None:
-        super().__init__(status_code=answer.status_code)
-        self._answer, self._kept = answer, kept
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        try:
-            await self._answer(scope, receive, send)
-        finally:
-            # It runs to its end also if this task, which waits for it, is cancelled again.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._kept.close))
 
 
 def save_label(

@@ -81,6 +81,10 @@ class Reader:
         if self._worker is None or not self._worker.alive:
             self._end()
             self._worker = Worker(self._make)
+            if self._closed:
+                # While it was started, `close` found none.
+                self._end()
+                raise WorkerDiedError("There is no process any more.")
         end = time.monotonic() + self._most_seconds
         # It makes no files but those that the request names.
         self._worker.run(request, Path(tempfile.gettempdir()))

@@ -51,5 +51,6 @@ def _step_back() -> None:
         # Before a thread of mere low priority is sent away, it may finish its time slice, and inferences wait for that.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    elif hasattr(os, "nice"):
+            return
+    if hasattr(os, "nice"):
         os.nice(_LOWEST_PRIORITY)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covid_bert.errors import WeightsError
+from covid_bert.errors import UnwrittenWeightsError
 from covid_bert.progress import Progress
 
 _BLOCK = 1 << 20
@@ -60,7 +60,7 @@ def remembered_sha256(path: Path) -> str:
 
 @contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turn the operating system's errors of the enclosed block into `WeightsError`.
+    """Turn the operating system's errors of the enclosed block into `UnwrittenWeightsError`.
 
     Parameters
     ----------
@@ -77,4 +77,4 @@ def explained(action: str) -> Iterator[None]:
         else:
             hint = "Check the folder that COVID_BERT_HOME names."
         reason = error.strerror or type(error).__name__
-        raise WeightsError(f"Could not {action}: {reason}.", hint) from error
+        raise UnwrittenWeightsError(f"Could not {action}: {reason}.", hint) from error

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from covid_bert import __version__
-from covid_bert.errors import ParameterError, WeightsError
+from covid_bert.errors import ParameterError, UnwrittenWeightsError, WeightsError
 from covid_bert.files import sync, write_atomically
 from covid_bert.weights.files import explained, sha256_of
 from covid_bert.weights.history import history
@@ -65,7 +65,7 @@ def add_version(
     ------
     ParameterError
         If a name is not allowed.
-    WeightsError
+    UnwrittenWeightsError
         If it cannot be written; nothing is then left behind.
     """
     folder = weights_root() / check_name(name)
@@ -152,7 +152,7 @@ def _save(tensors: Mapping[str, Tensor], model: Path, architecture: str) -> None
     try:
         save_file(copies, model, metadata={"architecture": architecture})
     except SafetensorError as error:
-        raise WeightsError(
+        raise UnwrittenWeightsError(
             f"Could not install the weights: {error}.",
             "Free some space, or set COVID_BERT_HOME to a folder on a larger disk.",
         ) from error

@@ -45,7 +45,8 @@ def list_names() -> list[str]:
 def list_versions(name: str) -> list[str]:
     """Installed and shipped versions of `name`, oldest first."""
     folders = [*_folders(weights_root() / check_name(name), VERSION), *_shipped(name)]
-    return sorted({folder.name for folder in folders}, key=version_number)
+    # Both series may have a number: the order is the same every time.
+    return sorted({folder.name for folder in folders}, key=lambda version: (version_number(version), version))
 
 
 def live_version(name: str) -> str | None:

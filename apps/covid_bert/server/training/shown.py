@@ -155,7 +155,8 @@ def _sentence(run: Run, live: LiveRecord) -> str:
         return f"{standing.error['message']} {standing.error['hint']}"
     if standing.result is not None:
         made = standing.result
-        return f"{made.name} {made.version} {'is live' if made.published else 'stays a candidate'}: {made.gate.reason}"
+        stands = "stays a candidate" if not made.gate.passed else "is not live, although it passed the gate"
+        return f"{made.name} {made.version} {'is live' if made.published else stands}: {made.gate.reason}"
     return {"waiting": "It waits.", "stopped": "It was stopped."}.get(
         standing.status, f"It is at: {live.stage or 'start'}."
     )
