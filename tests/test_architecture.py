@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "apps" / "covid_bert"
 DOCS = PACKAGE.parent.parent / "docs"
 FLOW = [
     *("volumes", "networks", "weights", "segmentation", "lungs", "lesions", "phantom", "synthesis", "clips", "systems"),
-    *("report", "training", "evaluation", "retraining", "active_learning"),
+    *("report", "deidentification", "training", "evaluation", "retraining", "active_learning"),
 ]
 ENTRIES = [
     *("client", "datastore", "tasks", "server", "commands", "main"),

@@ -1,4 +1,4 @@
-"""The commands for whoever runs a server: `covid-bert doctor`, `audit`, `labels`, `backup` and `restore`."""
+"""The commands for whoever runs a server or passes studies on: `doctor`, `audit`, `labels`, `backup`, `deidentify`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,27 @@ def restore(
     from covid_bert.commands.backup import restore as run
 
     run(source, studies, replace=replace, console=console())
+
+
+@operations_app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="Folder or zip file of DICOM studies; it is not changed.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the export; nothing in it is overwritten.")],
+    project: Annotated[str, typer.Option(help="Name of the research project, which pseudonyms belong to.")],
+    keep_intervals: Annotated[
+        bool, typer.Option("--keep-intervals", help="Keep dates, moved by as many days for all studies of a person.")
+    ] = False,
+    accept_burned_in: Annotated[
+        bool,
+        typer.Option("--accept-burned-in", help="Also derived and secondary images: you looked, no text is in them."),
+    ] = False,
+) -> None:
+    """Export CT and segmentations for research without identity (DICOM PS3.15 Basic Profile), and write a report."""
+    from covid_bert.commands.deidentify import deidentify as run
+
+    raise typer.Exit(
+        run(source, target, project, console(), keep_intervals=keep_intervals, accept_burned_in=accept_burned_in)
+    )
 
 
 @labels_app.command("agreement")

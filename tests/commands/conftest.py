@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from covid_bert.phantom import write
+from needed import REPOSITORY
+
+# Makers of DICOM studies.
+sys.path.insert(0, str(REPOSITORY / "tests" / "volumes"))
 
 
 @pytest.fixture

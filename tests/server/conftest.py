@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from needed import REPOSITORY, require_module
+
+# Makers of DICOM studies.
+sys.path.insert(0, str(REPOSITORY / "tests" / "volumes"))
 
 
 @dataclass(frozen=True)

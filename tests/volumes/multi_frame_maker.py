@@ -116,8 +116,8 @@ def pack(file: Path, codestreams, syntax):
     dataset.save_as(file, write_like_original=False)
 
 
-def make_cine(file: Path, slice_, count: int):
-    """Write one slice `count` times, 0.5 mm apart: `make_enhanced` needs minutes for thousands of frames."""
+def make_cine(file: Path, slice_, count: int, step=0.5):
+    """Write one slice `count` times, `step` mm apart: `make_enhanced` needs minutes for thousands of frames."""
     make_enhanced(file, slice_[None], origin=(-30.0, -12.0, 1000.5), edit=lambda dataset: dataset.pop("PixelData"))
     import pydicom
 
@@ -128,7 +128,7 @@ def make_cine(file: Path, slice_, count: int):
     # The functional groups of the one frame are the last element: tag, VR, two empty bytes, length, items.
     at = content.rindex(b"\x00\x52\x30\x92SQ\0\0") + 12
     frame = content[at:]
-    items = b"".join(frame.replace(b"1000.5", f"{1000.5 + index / 2:.1f}".encode()) for index in range(count))
+    items = b"".join(frame.replace(b"1000.5", f"{1000.5 + index * step:.1f}".encode()) for index in range(count))
     assert len(items) == count * len(frame)
     pixels = np.rint(slice_.astype(float) - INTERCEPT).astype("<u2").tobytes() * count
     element = b"\xe0\x7f\x10\x00OW\0\0" + struct.pack("<L", len(pixels))

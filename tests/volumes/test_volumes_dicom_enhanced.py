@@ -169,6 +169,14 @@ def test_a_file_of_5000_frames_is_refused_by_its_header(tmp_path, monkeypatch):
         refused(TooLargeError, file)
 
 
+def test_a_cine_of_5000_frames_at_one_place_is_no_volume(tmp_path):
+    file = make_cine(tmp_path / "cine.dcm", ARRAY[0], 5000, step=0.0)
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    assert refused(DuplicateSlicesError, file).details["duplicates"] == 4999
+
+
 def test_many_frames_are_read_one_at_a_time(tmp_path):
     array = np.tile(phantom((1, 128, 128)), (400, 1, 1))
     file = make_cine(tmp_path / "long.dcm", array[0], 400)

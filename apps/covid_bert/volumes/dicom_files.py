@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -56,7 +57,7 @@ def is_dicom(path: Path) -> bool:
     return start[128:] == b"DICM" or little or big
 
 
-def read_header_of(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
+def read_header_of(path: Path, tags: Sequence[str] | None) -> pydicom.Dataset:
     """Read chosen attributes before the pixel data, with ``file_meta``.
 
     Parameters
@@ -64,7 +65,7 @@ def read_header_of(path: Path, tags: Sequence[str]) -> pydicom.Dataset:
     path
         The file.
     tags
-        Keywords. Sequences among them are parsed when they are looked at (see `sequence_of`).
+        Keywords; None for all. Sequences among them are parsed when they are looked at (see `element_of`).
 
     Raises
     ------
@@ -130,16 +131,31 @@ def sequence_of(dataset: pydicom.Dataset, keyword: str) -> list[pydicom.Dataset]
     LimitError
         If it has more items, with those within them, than the header of any CT.
     """
-    if keyword not in dataset:
-        return []
-    raw = dataset.get_item(keyword).value
+    return list(element_of(dataset, keyword).value or ()) if keyword in dataset else []
+
+
+def element_of(dataset: pydicom.Dataset, key: str | BaseTag) -> DataElement:
+    """Return an attribute that is there, parsed.
+
+    Parameters
+    ----------
+    dataset
+        As `read_header_of` returns it, or an item of a sequence in it.
+    key
+        Keyword or tag.
+
+    Raises
+    ------
+    LimitError
+        If it is a sequence of more items, with those within them, than the header of any CT has.
+    """
+    raw = dataset.get_item(key).value
     if isinstance(raw, bytes):
         # Each item becomes an object of a kilobyte and more, and takes eight bytes in the file.
         items = raw.count(b"\xfe\xff\x00\xe0") + raw.count(b"\xff\xfe\xe0\x00")
         if items > MAX_SEQUENCE_ITEMS:
             raise LimitError("more sequence items than are allowed")
-    value = dataset[keyword].value
-    return list(value or ())
+    return dataset[key]
 
 
 def native_pixels_at(path: Path) -> tuple[int, int]:
@@ -170,7 +186,7 @@ def _native_pixels_at(path: Path) -> tuple[int, int]:
 
 
 def _read(
-    path: Path, tags: Sequence[str], most: int, stop: Callable[[BaseTag, str | None, int], bool] | None
+    path: Path, tags: Sequence[str] | None, most: int, stop: Callable[[BaseTag, str | None, int], bool] | None
 ) -> pydicom.Dataset:
     with BoundedFile(path, together=most if stop is not None else None, reads=_MAX_READS) as stream:
         if stream.read(132)[128:] == b"DICM":
@@ -178,7 +194,7 @@ def _read(
             if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 return _inflated(stream, meta, tags, most, stop)
         stream.seek(0)
-        dataset = pydicom.dcmread(stream, stop_before_pixels=stop is not None, specific_tags=list(tags), force=True)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=stop is not None, specific_tags=_listed(tags), force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:  # written before DICOM had a file header
         plain = ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = plain if dataset.is_little_endian else ExplicitVRBigEndian
@@ -188,7 +204,7 @@ def _read(
 def _inflated(
     stream: BoundedFile,
     meta: FileMetaDataset,
-    tags: Sequence[str],
+    tags: Sequence[str] | None,
     most: int,
     stop: Callable[[BaseTag, str | None, int], bool] | None,
 ) -> pydicom.Dataset:
@@ -203,10 +219,14 @@ def _inflated(
     # The pixel data come last: a header is whole even where they are cut off.
     if stop is None and not unpacker.eof:
         raise EOFError("deflated data are cut short, or larger than the image")
-    dataset = read_dataset(BytesIO(plain), False, True, stop_when=stop, specific_tags=list(tags))
+    dataset = read_dataset(BytesIO(plain), False, True, stop_when=stop, specific_tags=_listed(tags))
     dataset.file_meta = meta
     dataset.is_implicit_VR, dataset.is_little_endian = False, True
     return dataset
+
+
+def _listed(tags: Sequence[str] | None) -> list[str] | None:
+    return None if tags is None else list(tags)
 
 
 def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:

@@ -60,7 +60,7 @@ def patients_of(path: Path) -> frozenset[str]:
         hash them, and keep them out of files and logs.
     """
     if path.is_dir():
-        return frozenset(patient for file in files_below(path) if (patient := _patient_of(file)))
+        return frozenset(patient for file in files_below(path) if (patient := patient_of(file)))
     if path.name.lower().endswith(".zip"):
         try:
             with unpacked(path) as folder:
@@ -78,7 +78,8 @@ def names_somebody(identifier: str) -> bool:
     return bool(plain.strip("0")) and bool(plain.strip("x")) and plain not in PLACEHOLDERS
 
 
-def _patient_of(file: Path) -> str:
+def patient_of(file: Path) -> str:
+    """Return identifier and issuer of the patient of one file; empty as for `patients_of`."""
     if not is_dicom(file):
         return ""
     try:
