@@ -185,7 +185,12 @@ def demo(
 
 @app.command()
 def serve(
-    studies: Annotated[Path | None, typer.Option(help="Folder with the studies.")] = None,
+    studies: Annotated[str | None, typer.Option(help="Folder with the studies, or address of DICOMweb.")] = None,
+    pacs_credentials: Annotated[Path | None, typer.Option(help="TOML file: user and password, or token.")] = None,
+    pacs_certificate: Annotated[Path | None, typer.Option(help="PEM file that the archive's is checked with.")] = None,
+    pacs_cache_megabytes: Annotated[int | None, typer.Option(help="Most images of it kept here (20480).")] = None,
+    pacs_cache_hours: Annotated[float | None, typer.Option(help="How long unused ones are kept (168).")] = None,
+    pacs_refresh_seconds: Annotated[float | None, typer.Option(help="Between looks at its list (5).")] = None,
     configuration: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (8000).")] = None,
