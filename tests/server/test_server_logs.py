@@ -24,7 +24,7 @@ from covid_bert.server.access import Role
 from covid_bert.server.configuration import load
 from covid_bert.server.launch import uvicorn_options
 from covid_bert.server.layers import protected
-from covid_bert.server.logs import (
+from covid_bert.logs import (
     FORMAT_VARIABLE,
     LogFormat,
     SafeRecord,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from covid_bert.errors import ParameterError
-from covid_bert.server.logs import LogFormat
+from covid_bert.logs import LogFormat
 
 if sys.version_info >= (3, 11):
     import tomllib
