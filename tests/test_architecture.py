@@ -20,9 +20,9 @@ FLOW = [
 ]
 ENTRIES = [
     *("client", "datastore", "pacs", "tasks", "server", "commands", "main"),
-    *("cli", "cli_groups", "cli_operations", "cli_training"),
+    *("cli", "cli_groups", "cli_operations", "cli_route", "cli_training"),
 ]
-COMMON = {"errors", "files", "databases", "progress", "__init__"}
+COMMON = {"errors", "files", "databases", "progress", "logs", "workers", "__init__"}
 MONAILABEL_USERS = {"datastore", "tasks", "server", "main", "commands"}
 
 
@@ -60,6 +60,12 @@ def test_no_import_goes_back(path: Path) -> None:
         if here in FLOW:
             assert there in FLOW, f"{path.name} imports {name}, a way in from outside"
             assert FLOW.index(there) < FLOW.index(here), f"{path.name} imports {name}, against the flow"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "pacs").glob("*.py")), ids=lambda path: path.name)
+def test_what_is_beside_the_pacs_needs_no_server(path: Path) -> None:
+    for name in imports(path):
+        assert name.split(".")[1:2] not in (["tasks"], ["server"], ["commands"]) or not name.startswith("covid_bert.")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

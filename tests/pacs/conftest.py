@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-# Makers of DICOM series and of volumes.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "volumes"))
-
 from needed import require_module
+
+# Makers of DICOM series, of volumes, of results and of certificates.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("volumes", "report/dicom", "client")]
 
 require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
 
@@ -41,3 +42,9 @@ def proxy(orthanc):
 
     with running_proxy(orthanc) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A router says where temporary files go; the next test has its own place."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

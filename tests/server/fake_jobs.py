@@ -18,7 +18,7 @@ from covid_bert.server.access import Role
 from covid_bert.server.authentication import Caller
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import Prepared
-from covid_bert.server.jobs.worker import Outcome
+from covid_bert.workers import Outcome
 
 # Only a test that fails waits for so long.
 _PATIENCE_SECONDS = 120

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from fake_jobs import await_that, make_fake, open_gate, running, submit, wait_for, wait_for_stage
 
-from covid_bert.server.jobs import worker as module
+from covid_bert import workers as module
 from covid_bert.server.jobs.runner import JobRunner
 
 _ENDS_WITHOUT_STOPPING_IT = """
 import sys
 from fake_jobs import make_fake
-from covid_bert.server.jobs.worker import Worker
+from covid_bert.workers import Worker
 
 if __name__ == "__main__":
     worker = Worker(make_fake)

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from covid_bert.server.jobs.worker import MakeCompute, Worker
 
 from covid_bert.errors import (
     CovidBertError,
@@ -20,7 +21,6 @@ from covid_bert.errors import (
     TooLongError,
 )
 from covid_bert.server import reader
-from covid_bert.server.jobs.worker import MakeCompute, Worker
 from covid_bert.server.mask_checker import MaskChecker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -43,7 +43,6 @@ from covid_bert.server.jobs.folders import expire_elsewhere, jobs_folder
 from covid_bert.server.jobs.inference import open_app
 from covid_bert.server.jobs.runner import JobRunner
 from covid_bert.server.jobs.submission import AppRequests
-from covid_bert.server.jobs.worker import MakeCompute
 from covid_bert.server.layers import protected
 from covid_bert.server.mask_checker import MaskChecker
 from covid_bert.server.metrics import Metrics
@@ -60,6 +59,7 @@ from covid_bert.server.training.trainings import Trainings
 from covid_bert.server.whole_studies import WholeStudies
 from covid_bert.tasks.scoring import METHOD, missing, studies_of
 from covid_bert.weights.location import folder_of_studies
+from covid_bert.workers import MakeCompute
 
 
 def create(configuration: ServerConfiguration, tokens: LiveTokens, *, train_with: MakeCompute | None = None) -> ASGIApp:

@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from covid_bert.errors import BusyError, CovidBertError, InternalError, NotFoundError
+from covid_bert.logs import describe
 from covid_bert.main import CovidBertApp
 from covid_bert.server.authentication import Caller, caller_of
 from covid_bert.server.inference import SaveLabel
 from covid_bert.server.jobs.runner import JobRunner
-from covid_bert.server.logs import describe
 from covid_bert.tasks.stamps import stamp
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from covid_bert.errors import ParameterError
+from covid_bert.logs import LogFormat
 from covid_bert.pacs.settings import PacsSettings, is_address, kept_folder
 from covid_bert.server.configuration_values import (
     ArchiveAddress,
@@ -24,7 +25,6 @@ from covid_bert.server.configuration_values import (
     Proxies,
     RootPath,
 )
-from covid_bert.server.logs import LogFormat
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from covid_bert.datastore.forgetting import forget
-from covid_bert.server.logs import describe
+from covid_bert.logs import describe
 
 logger = logging.getLogger(__name__)
 

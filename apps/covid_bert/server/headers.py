@@ -13,9 +13,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from covid_bert.errors import CovidBertError
+from covid_bert.logs import current_request, describe, log_request
 from covid_bert.server.access import HEALTH, find
 from covid_bert.server.audit_events import AuditEvent, RefusedLogins, event_of
-from covid_bert.server.logs import current_request, describe, log_request
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.recording import Recorder
 from covid_bert.server.replies import error_reply, request_id, route_path

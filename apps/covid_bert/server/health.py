@@ -15,10 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.errors import TokensUnusableError
+from covid_bert.logs import describe
 from covid_bert.main import CovidBertApp
 from covid_bert.pacs.errors import PacsError
 from covid_bert.pacs.studies import PacsStudies
-from covid_bert.server.logs import describe
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.replies import error_reply
 

@@ -19,6 +19,7 @@ from monailabel.interfaces.datastore import Datastore
 
 from covid_bert.datastore.names import UPLOAD_SUFFIXES, required_suffix
 from covid_bert.errors import CancelledError, CovidBertError, GoneError, NotAllowedError, ParameterError
+from covid_bert.logs import current_request
 from covid_bert.main import CovidBertApp
 from covid_bert.server.access import Role
 from covid_bert.server.audit import AuditLog
@@ -26,7 +27,6 @@ from covid_bert.server.authentication import Caller, caller_of
 from covid_bert.server.jobs.records import interrupted
 from covid_bert.server.jobs.routes import Release
 from covid_bert.server.jobs.runner import JobResult, JobRunner
-from covid_bert.server.logs import current_request
 from covid_bert.server.received import received
 from covid_bert.server.releasing import Releasing
 from covid_bert.server.requests import check_infer_request

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from covid_bert import logs
 from covid_bert.errors import MissingProgramError, OutputError, ParameterError, ServerError
-from covid_bert.server import logs
 from covid_bert.server.audit import AuditLog, default_audit_folder
 from covid_bert.server.certificate import check_certificate
 from covid_bert.server.configuration import ServerConfiguration, check_network

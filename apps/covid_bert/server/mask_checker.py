@@ -11,7 +11,7 @@ from covid_bert.progress import Progress
 from covid_bert.server.reader import MOST_SECONDS, Reader
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute, Outcome
+    from covid_bert.workers import Compute, Outcome
 
 
 class MaskChecker:

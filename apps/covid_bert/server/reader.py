@@ -11,7 +11,7 @@ from typing import Any
 
 from covid_bert.errors import NotReadyError, TooLongError, UnreadableFileError, WorkerDiedError
 from covid_bert.server.jobs.records import typed_error
-from covid_bert.server.jobs.worker import MakeCompute, Worker
+from covid_bert.workers import MakeCompute, Worker
 
 logger = logging.getLogger(__name__)
 MOST_SECONDS = 300.0

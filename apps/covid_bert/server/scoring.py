@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field
 from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.active_learning.scores import weights_digest
 from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, WeightsError, WorkerDiedError
-from covid_bert.server.jobs.worker import MakeCompute, Worker
-from covid_bert.server.logs import describe
+from covid_bert.logs import describe
 from covid_bert.tasks.stamps import stamp
+from covid_bert.workers import MakeCompute, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Scoring:
     missing
         Returns file or folder of each study without scores, in the order in which they are to be scored.
     make_compute
-        For `covid_bert.server.jobs.worker.Worker`: scores the study of a request.
+        For `covid_bert.workers.Worker`: scores the study of a request.
     busy
         Tells whether an inference runs or waits.
     """

@@ -11,7 +11,7 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.progress import Progress
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute, Outcome
+    from covid_bert.workers import Compute, Outcome
 
 _LOWEST_PRIORITY = 19
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covid_bert.errors import BusyError, GoneError, NotFoundError, TooLargeError
-from covid_bert.server.logs import describe
+from covid_bert.logs import describe
 from covid_bert.server.received import not_kept
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from covid_bert.server.reader import Reader
 from covid_bert.server.received import not_kept
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute, Outcome
+    from covid_bert.workers import Compute, Outcome
 
 
 class WholeStudies:

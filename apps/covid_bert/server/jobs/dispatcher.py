@@ -18,11 +18,11 @@ from covid_bert.errors import (
     TooLongError,
     WorkerDiedError,
 )
+from covid_bert.logs import describe
 from covid_bert.server.jobs.records import Computation, interrupted
 from covid_bert.server.jobs.store import JobStore
 from covid_bert.server.jobs.submission import Requests
-from covid_bert.server.jobs.worker import MakeCompute, Worker
-from covid_bert.server.logs import describe
+from covid_bert.workers import MakeCompute, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Dispatcher(threading.Thread):
     requests
         Tells whether study or weights changed meanwhile.
     make_compute
-        For `covid_bert.server.jobs.worker.Worker`.
+        For `covid_bert.workers.Worker`.
     clock
         Seconds since the epoch.
     lifetime

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from covid_bert.progress import Progress
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute, Outcome
+    from covid_bert.workers import Compute, Outcome
 
 # MONAI Label reads these when it is imported.
 _SETTINGS = {

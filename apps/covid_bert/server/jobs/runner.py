@@ -17,7 +17,7 @@ from covid_bert.server.jobs.dispatcher import Dispatcher, Stage
 from covid_bert.server.jobs.records import ENDED, Job, JobRecord, ShownError, typed_error
 from covid_bert.server.jobs.store import JobStore
 from covid_bert.server.jobs.submission import Prepared, Requests
-from covid_bert.server.jobs.worker import MakeCompute
+from covid_bert.workers import MakeCompute
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 1, 600
 _UNKNOWN_RETRY = 30
@@ -48,7 +48,7 @@ class JobRunner:
     requests
         Prepares what users ask for.
     make_compute
-        For `covid_bert.server.jobs.worker.Worker`.
+        For `covid_bert.workers.Worker`.
     queue_length
         Most jobs that may wait or run, at least 1.
     result_hours

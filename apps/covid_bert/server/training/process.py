@@ -13,7 +13,7 @@ from covid_bert.retraining.run_folder import RunFolder
 from covid_bert.tasks.training_run import ReadLabels, Train, read_labels, run_training, train
 
 if TYPE_CHECKING:
-    from covid_bert.server.jobs.worker import Compute, Outcome
+    from covid_bert.workers import Compute, Outcome
 
 _NICENESS = 15
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -10,11 +10,11 @@ from pathlib import Path
 from covid_bert.errors import CovidBertError
 from covid_bert.retraining.derived import retraining_folder
 from covid_bert.server.audit import AuditLog
-from covid_bert.server.jobs.worker import MakeCompute
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.training.process import open_training
 from covid_bert.server.training.runs import Run
 from covid_bert.server.training.trainings import Trainings
+from covid_bert.workers import MakeCompute
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from covid_bert.datastore.forgetting import REMEMBERED_RUNS
 from covid_bert.errors import CancelledError, ConflictError, InternalError, OutputError, WorkerDiedError
+from covid_bert.logs import describe
 from covid_bert.retraining.parameters import TrainingParameters
 from covid_bert.retraining.run_folder import forget_old_runs, list_runs, new_run
 from covid_bert.retraining.run_records import RunResult, Standing
 from covid_bert.server.jobs.clock import SteadyClock
-from covid_bert.server.jobs.worker import MakeCompute, Worker
-from covid_bert.server.logs import describe
 from covid_bert.server.training.runs import MOST_WAITING, Run, busy, hopeless
+from covid_bert.workers import MakeCompute, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Trainings:
     folder
         For one folder for each run; made with mode 0700.
     make_compute
-        For `covid_bert.server.jobs.worker.Worker`; what it returns gets the run's folder.
+        For `covid_bert.workers.Worker`; what it returns gets the run's folder.
     grace_seconds
         That a training which is stopped has until its process is killed.
     on_end

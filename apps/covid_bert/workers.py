@@ -1,7 +1,7 @@
-"""The process that computes: its own side (`work`), and the server's handle on it (`Worker`).
+"""A process that computes: its own side (`work`), and its owner's handle on it (`Worker`).
 
-They exchange JSON over a pipe, so that nothing that a study makes the worker send is run by the server. The worker
-ends when the server's end of the pipe closes, however the server ended.
+The owner is the server, or the router beside a PACS. They exchange JSON over a pipe, so that nothing that a study makes
+the worker send is run by its owner. The worker ends when the owner's end of the pipe closes, however the owner ended.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from covid_bert.errors import CovidBertError, InternalError, OutOfMemoryError, WorkerDiedError
+from covid_bert.logs import configure_child, describe
 from covid_bert.progress import Progress
-from covid_bert.server.logs import configure_child, describe
 
 logger = logging.getLogger(__name__)
 
@@ -198,10 +198,10 @@ def _answer(compute: Compute, request: dict[str, Any], folder: Path, progress: P
 
 
 def _explained(error: Exception) -> dict[str, Any]:
-    from fastapi import HTTPException
-
-    if isinstance(error, HTTPException) and isinstance(error.detail, dict):
-        return error.detail
+    # MONAI Label's tasks raise FastAPI's exceptions, with the error as JSON in them.
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, dict):
+        return detail
     if isinstance(error, MemoryError):
         error = OutOfMemoryError(
             "The study needs more memory than this machine has free.", "Try again when less runs on it."
@@ -209,7 +209,7 @@ def _explained(error: Exception) -> dict[str, Any]:
     if isinstance(error, CovidBertError):
         return error.to_json()
     logger.error("A job failed: %s", describe(error))
-    return InternalError(f"An unexpected error ({type(error).__name__}).", "Look for it in the server's log.").to_json()
+    return InternalError(f"An unexpected error ({type(error).__name__}).", "Look for it in the log.").to_json()
 
 
 def _send_bytes(connection: Connection, message: str) -> None:
