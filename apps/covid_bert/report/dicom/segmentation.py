@@ -23,7 +23,7 @@ from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG, LungMask
 from covid_bert.report.dicom import codes
 from covid_bert.report.dicom.identity import digest_of, uid_of, weights_key
 from covid_bert.report.dicom.instance import MANUFACTURER, equipment, finish, own_series, short
-from covid_bert.report.dicom.source import DicomSource
+from covid_bert.report.dicom.source import DicomSource, Plane, references
 from covid_bert.report.views import LEFT_COLOUR, LESION_COLOURS, RIGHT_COLOUR
 from covid_bert.volumes.volume import Volume
 from covid_bert.volumes.writing import on_file_grid
@@ -117,7 +117,7 @@ def _segmentation(
     series = uid_of("series", kind, source.series_uid, device)
     instance = uid_of("instance", kind, source.series_uid, device, digest_of(repr(planes.shape), planes.tobytes()))
     dataset = Segmentation(
-        source_images=source.instances,
+        source_images=[plane.dataset for plane in source.planes],
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -126,8 +126,10 @@ def _segmentation(
         content_label=kind.upper(),
         content_description=short(RESEARCH_USE_ONLY),
         **own_series(kind, series, instance),
-        **equipment(f"{kind} by {mask.method}", device),
+        **equipment(f"{kind} by {_words_for(mask)}", device),
     )
+    dataset.BodyPartExamined = "CHEST"
+    _refer_to_frames(dataset, source)
     # highdicom draws this UID at random.
     dimensions = uid_of("dimensions", instance)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
@@ -135,6 +137,24 @@ def _segmentation(
     title = " and ".join(structure.name for structure in present).capitalize()
     finish(dataset, source, title, created)
     return MadeSegmentation(dataset, numbers)
+
+
+def _refer_to_frames(dataset: Segmentation, source: DicomSource) -> None:
+    """Name frames where planes are frames of multi-frame images, which highdicom was told are images of their own."""
+    if all(plane.frames == 1 for plane in source.planes):
+        return
+    dataset.SourceImageSequence = references(source.planes)
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(
+        Plane(instance) for instance in source.instances
+    )
+    places = np.array([plane.dataset.ImagePositionPatient for plane in source.planes], float)
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        plane = source.planes[int(np.abs(places - place).sum(1).argmin())]
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        image.ReferencedSOPInstanceUID = plane.dataset.SOPInstanceUID
+        if plane.frame_numbers:
+            image.ReferencedFrameNumber = plane.frame_numbers[0]
 
 
 def _numbered(array: npt.NDArray[np.generic], numbers: Mapping[int, int]) -> npt.NDArray[np.uint8]:
@@ -185,12 +205,17 @@ def _algorithm(mask: LungMask | LesionMask) -> AlgorithmIdentificationSequence:
             "state": "demonstration" if weights.demonstration else "trained" if weights.trained else "untrained",
         }
     return AlgorithmIdentificationSequence(
-        name=short(f"covid-bert {mask.method}"),
+        name=short(f"covid-bert {_words_for(mask)}"),
         family=family,
         version=short(version),
         source=MANUFACTURER,
         parameters=parameters,
     )
+
+
+def _words_for(mask: LungMask | LesionMask) -> str:
+    """Return the method of a mask for readers of the object."""
+    return "a mask given by a reader" if mask.method == _CORRECTED else mask.method
 
 
 def _cielab(colour: str) -> list[int]:
