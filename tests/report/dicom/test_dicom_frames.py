@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
+import subprocess
 import zipfile
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
+from dicom_maker import make_series
 from multi_frame_maker import make_enhanced
 from result_maker import CREATED, PEAK, classify, labels_of
 from volume_maker import PATIENT_NAME, phantom
@@ -16,8 +19,10 @@ from volume_maker import PATIENT_NAME, phantom
 from covid_bert.errors import NotFoundError
 from covid_bert.report.dicom import dicom_results, read_source, write_objects
 from covid_bert.report.dicom.segmentation import lung_segmentation
+from covid_bert.report.pdf import pdf_report
 from covid_bert.volumes import read
 from dicom_check import errors_of
+from needed import require_program
 
 ARRAY = phantom()
 SHUFFLED = [int(index) for index in np.random.default_rng(2).permutation(12)]
@@ -127,6 +132,24 @@ def test_evidence_slices_are_frames(enhanced) -> None:
     assert list(item.ReferencedFrameNumber) == wanted
 
 
+def test_images_are_named_as_viewers_name_them(enhanced, tmp_path) -> None:
+    file, _, _ = enhanced
+    frames = read_source(read(file)).image_names()
+    assert frames == {index: f"frame {number}" for index, number in FRAME_OF_SLICE.items()}
+    # Numbered from the head, as most scanners do.
+    make_series(tmp_path / "ct", ARRAY, edit=lambda dataset, index: setattr(dataset, "InstanceNumber", 12 - index))
+    volume = read(tmp_path / "ct")
+    names = read_source(volume).image_names()
+    assert names == {index: str(12 - index) for index in range(12)}
+    pdf = tmp_path / "report.pdf"
+    pdf.write_bytes(pdf_report(volume, classify(volume), names))
+    program = require_program("pdftotext", "poppler-utils")
+    text = subprocess.run([program, "-layout", str(pdf), "-"], capture_output=True, text=True, check=True).stdout
+    row = next(line.split() for line in text.splitlines() if line.split()[1:4] == [str(PEAK + 1), "of", "12"])
+    assert row[4] == str(12 - PEAK)
+    assert "Slices are counted from the foot" in text
+
+
 def test_a_study_in_several_files_names_the_frames_of_each(tmp_path) -> None:
     files = [
         make_enhanced(tmp_path / "ct" / "a.dcm", ARRAY, order=range(11, 6, -1)),
@@ -170,6 +193,14 @@ def test_file_folder_and_zip_give_the_same_objects(tmp_path) -> None:
         made.append(lung_segmentation(source, volume, classify(volume).lungs, CREATED).dataset)
     assert len({dataset.SOPInstanceUID for dataset in made}) == 1
     assert made[0].PixelData == made[1].PixelData == made[2].PixelData
+
+
+def test_no_log_names_the_instance(tmp_path, caplog) -> None:
+    file = make_enhanced(tmp_path / "ct.dcm", ARRAY)
+    caplog.set_level(logging.DEBUG)
+    volume = read(file)
+    lung_segmentation(read_source(volume), volume, classify(volume).lungs, CREATED)
+    assert pydicom.dcmread(file).SOPInstanceUID not in caplog.text
 
 
 def test_a_file_that_lost_frames_since_it_was_read_is_noticed(tmp_path) -> None:

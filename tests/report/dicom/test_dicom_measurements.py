@@ -173,3 +173,11 @@ def test_the_device_changes_with_the_weights(chest, report) -> None:
     devices = [named(each, "Device Observer UID")[0].UID for each in (report, other, third)]
     assert len(set(devices)) == 3
     assert report.DeviceSerialNumber == devices[0]
+
+
+def test_every_group_names_its_algorithm_and_codes_are_short_enough_for_every_reader(chest, report) -> None:
+    algorithms = words(report, "Algorithm Name")
+    assert algorithms == ["covid-bert s1-small", *["covid-bert unet"] * 6]
+    assert chest[2].lungs.weights.sha256 in " ".join(words(report, "Algorithm Parameters"))
+    for item in items(report):
+        assert len(item.ConceptNameCodeSequence[0].CodeValue) <= 16

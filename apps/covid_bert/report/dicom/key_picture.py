@@ -49,7 +49,6 @@ def key_picture(source: DicomSource, result: StudyResult, png: bytes) -> SCImage
     )
     # Several views with several directions: the picture as a whole has none.
     dataset.PatientOrientation = None
-    dataset.Laterality = ""
     dataset.BodyPartExamined = "CHEST"
     dataset.ConversionType = "WSD"
     dataset.BurnedInAnnotation = "NO"

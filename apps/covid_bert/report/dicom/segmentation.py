@@ -12,6 +12,7 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
 from matplotlib.colors import to_rgb
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 from skimage.color import rgb2lab
@@ -116,8 +117,9 @@ def _segmentation(
     device = uid_of("segmenter", kind, __version__, method)
     series = uid_of("series", kind, source.series_uid, device)
     instance = uid_of("instance", kind, source.series_uid, device, digest_of(repr(planes.shape), planes.tobytes()))
+    told = _as_instances(source.planes)
     dataset = Segmentation(
-        source_images=[plane.dataset for plane in source.planes],
+        source_images=[image for _, image in told.values()],
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -129,7 +131,7 @@ def _segmentation(
         **equipment(f"{kind} by {_words_for(mask)}", device),
     )
     dataset.BodyPartExamined = "CHEST"
-    _refer_to_frames(dataset, source)
+    _refer(dataset, source, told)
     # highdicom draws this UID at random.
     dimensions = uid_of("dimensions", instance)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
@@ -139,22 +141,34 @@ def _segmentation(
     return MadeSegmentation(dataset, numbers)
 
 
-def _refer_to_frames(dataset: Segmentation, source: DicomSource) -> None:
-    """Name frames where planes are frames of multi-frame images, which highdicom was told are images of their own."""
-    if all(plane.frames == 1 for plane in source.planes):
-        return
+def _as_instances(planes: tuple[Plane, ...]) -> dict[str, tuple[Plane, Dataset]]:
+    """Return planes, and what highdicom is told of them, by the UIDs that it is told.
+
+    Frames get UIDs of their own: highdicom would take them for copies of one image, and say so, with its UID, in a log.
+    """
+    told = {}
+    for plane in planes:
+        dataset = Dataset()
+        dataset.update(plane.dataset)
+        if plane.frames > 1:
+            del dataset.SOPInstanceUID
+            dataset.SOPInstanceUID = uid_of("frame", plane.dataset.SOPInstanceUID, str(plane.frame))
+        told[str(dataset.SOPInstanceUID)] = plane, dataset
+    return told
+
+
+def _refer(dataset: Segmentation, source: DicomSource, told: Mapping[str, tuple[Plane, Dataset]]) -> None:
+    """Name the real instances, and their frames."""
     dataset.SourceImageSequence = references(source.planes)
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(
         Plane(instance) for instance in source.instances
     )
-    places = np.array([plane.dataset.ImagePositionPatient for plane in source.planes], float)
     for groups in dataset.PerFrameFunctionalGroupsSequence:
-        place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
-        plane = source.planes[int(np.abs(places - place).sum(1).argmin())]
         image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        plane, _ = told[image.ReferencedSOPInstanceUID]
         image.ReferencedSOPInstanceUID = plane.dataset.SOPInstanceUID
         if plane.frame_numbers:
-            image.ReferencedFrameNumber = plane.frame_numbers[0]
+            image.ReferencedFrameNumber = plane.frame
 
 
 def _numbered(array: npt.NDArray[np.generic], numbers: Mapping[int, int]) -> npt.NDArray[np.uint8]:
