@@ -24,9 +24,9 @@ COMPAT_READY := .venv-compat/.ready
 CODE := apps tests benchmarks sample-data slicer_extension
 # What drawing without a screen needs (3D Slicer's views, Qt), by the library that is looked for.
 LIBRARIES := libEGL.so.1:libegl1 libGL.so.1:libgl1 libxkbcommon.so.0:libxkbcommon0 libfontconfig.so.1:libfontconfig1 libdbus-1.so.3:libdbus-1-3
-# Programs that tests run: a checker of DICOM objects, an archive with DICOMweb, readers of PDF.
+# Programs that tests run: a checker of DICOM objects, an archive with DICOMweb, readers of PDF, a browser.
 PROGRAMS := /usr/bin/dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
-	/usr/bin/pdftotext:poppler-utils
+	/usr/bin/pdftotext:poppler-utils /usr/bin/chromium:chromium
 
 .PHONY: help demo serve test test-fast test-compat lint bench libraries
 

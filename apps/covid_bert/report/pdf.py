@@ -6,6 +6,7 @@ It names no patient: the DICOM object around it does. Slices are shown the radio
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from textwrap import shorten
 
 from reportlab.lib.pagesizes import A4
@@ -34,7 +35,7 @@ from covid_bert.report.pdf_style import (
     text,
 )
 from covid_bert.report.picture import state_lines
-from covid_bert.report.views import shown_slices
+from covid_bert.report.views import reading_note, shown_slices
 from covid_bert.report.words import answer, class_title, decision, density_title, state_sentence
 from covid_bert.systems import SYSTEMS, Classification
 from covid_bert.systems.result import StudyResult
@@ -46,7 +47,7 @@ _MISSING = "-"
 _TRAINED_ON = 170
 
 
-def pdf_report(volume: Volume, classification: Classification) -> bytes:
+def pdf_report(volume: Volume, classification: Classification, image_names: Mapping[int, str] | None = None) -> bytes:
     """Write a result as a PDF.
 
     Parameters
@@ -55,6 +56,8 @@ def pdf_report(volume: Volume, classification: Classification) -> bytes:
         The study.
     classification
         Its result, with masks and map on the study's canonical grid.
+    image_names
+        What other viewers call slices, by canonical slice: they often count from the head.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def pdf_report(volume: Volume, classification: Classification) -> bytes:
         text("Views", SECTION),
         sections_figure(volume, classification, shown),
         text(
-            "The patient's right is on the left. Outlines: right lung blue, left lung orange. "
+            f"{reading_note(volume)} Outlines: right lung blue, left lung orange. "
             + (
                 "Tinted: lesions of the network, ground-glass dashed, consolidation solid."
                 if classification.lesions is not None
@@ -94,7 +97,7 @@ def pdf_report(volume: Volume, classification: Classification) -> bytes:
                 [
                     text("Key slices, the strongest first", SECTION),
                     slices_figure(volume, classification, evidence),
-                    grid(_evidence_rows(result, evidence), (0.6, 1, 1.6, 1.6, 1.6, 1.6)),
+                    grid(_evidence_rows(result, evidence, image_names or {}), (0.4, 1, 1.3, 1.3, 1.6, 1.5, 1.5)),
                 ]
             )
         )
@@ -208,14 +211,16 @@ def _volumes(result: StudyResult) -> list[Flowable]:
     ]
 
 
-def _evidence_rows(result: StudyResult, slices: list[int]) -> list[list[str]]:
+def _evidence_rows(result: StudyResult, slices: list[int], image_names: Mapping[int, str]) -> list[list[str]]:
     by_index = {item.index: item for item in result.slice_evidence}
-    rows = [["", "Slice", "Position, mm", "Share of location map", "Lesions, % of lung", "Mean score of clips"]]
+    shares = ["Share of location map", "Lesions, % of lung", "Mean score of clips"]
+    rows = [["", "Slice", "Image in the series", "Position, mm to the head", *shares]]
     for number, index in enumerate(slices, start=1):
         item = by_index[index]
         position = _MISSING if item.position_mm is None else f"{item.position_mm:.1f}"
         shares = [_percent(item.location_share), _percent(item.lesion_share), _score(item.score)]
-        rows.append([str(number), f"{index + 1} of {result.study.slices}", position, *shares])
+        name = image_names.get(index, _MISSING)
+        rows.append([str(number), f"{index + 1} of {result.study.slices}", name, position, *shares])
     return rows
 
 

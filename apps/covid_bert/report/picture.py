@@ -24,7 +24,9 @@ from covid_bert.report.views import (
     evidence_chart,
     lesion_patches,
     lung_box,
+    lung_patches,
     png_of,
+    reading_note,
     shown_slices,
 )
 from covid_bert.systems import SYSTEMS, Classification
@@ -68,19 +70,19 @@ def picture_png(volume: Volume, classification: Classification) -> bytes:
     _card(figure.add_subplot(below[0, 1]), result)
     title = SYSTEMS[result.provenance.system].title
     figure.text(0.035, 0.95, f"{title}, {result.provenance.configuration} configuration", size=15, color=INK)
-    figure.text(0.035, 0.915, f"Study {result.study.identifier}", size=10, color=PALE)
+    figure.text(0.035, 0.915, f"Study {result.study.identifier}. {reading_note(volume)}", size=10, color=PALE)
     band = {"facecolor": "#B00020", "edgecolor": "none", "pad": 6}
     for height, line in zip((0.965, 0.925, 0.885), state_lines(result), strict=False):
         figure.text(0.985, height, line, size=11, color="white", ha="right", weight="bold", bbox=band)
-    if classification.lesions is not None:
-        figure.legend(
-            handles=lesion_patches(),
-            loc="upper right",
-            bbox_to_anchor=(0.99, 0.435),
-            ncols=2,
-            fontsize=9,
-            frameon=False,
-        )
+    handles = lung_patches() + (lesion_patches() if classification.lesions is not None else [])
+    figure.legend(
+        handles=handles,
+        loc="upper right",
+        bbox_to_anchor=(0.99, 0.435),
+        ncols=len(handles),
+        fontsize=9,
+        frameon=False,
+    )
     figure.text(0.5, 0.02, RESEARCH_USE_ONLY, size=10, color=INK, ha="center", weight="bold")
     return png_of(figure)
 

@@ -42,6 +42,20 @@ def lesion_patches() -> list[Patch]:
     return [Patch(facecolor=LESION_COLOURS[label], edgecolor=INK, label=name) for name, label in LESION_LABELS.items()]
 
 
+def lung_patches() -> list[Patch]:
+    """Return what a legend shows for the outlines of the lungs."""
+    sides = ((RIGHT_COLOUR, "right lung"), (LEFT_COLOUR, "left lung"))
+    return [Patch(facecolor="none", edgecolor=colour, linewidth=1.5, label=name) for colour, name in sides]
+
+
+def reading_note(volume: Volume) -> str:
+    """Return in sentences how slices are shown and counted."""
+    window = (
+        f"Lung window, {LUNG_WINDOW.lower:g} to {LUNG_WINDOW.upper:g} HU. " if volume.unit is Unit.HOUNSFIELD else ""
+    )
+    return f"{window}Slices are counted from the foot; the patient's right is on the left."
+
+
 def shown_slices(result: StudyResult) -> list[int]:
     """The slice of the location map's maximum, and two that quarter the kept range, from head to foot."""
     first, last = result.provenance.kept_slices

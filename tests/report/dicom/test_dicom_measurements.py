@@ -64,8 +64,8 @@ def test_probability_comes_with_what_it_was_calibrated_on_and_its_operating_poin
     assert numbers(report, "Operating point: positive from this probability on") == [CALIBRATED.threshold]
     assert words(report, "Probability was calibrated on") == [f"covid: {CALIBRATED.calibrated_on}"]
     assert words(report, "Operating point was chosen on") == [CALIBRATED.threshold_chosen_on]
-    assert numbers(report, "Score of COVID-19, not calibrated") == [0.75]
-    assert numbers(report, "Score of not COVID-19, not calibrated") == [0.25]
+    assert numbers(report, "Score, not calibrated: COVID-19") == [0.75]
+    assert numbers(report, "Score, not calibrated: not COVID-19") == [0.25]
     predicted = named(report, "Predicted class")[0].ConceptCodeSequence[0]
     assert (predicted.CodeValue, predicted.CodingSchemeDesignator) == ("840539006", "SCT")
 
@@ -133,9 +133,12 @@ def test_evidence_of_a_series_from_head_to_foot_is_not_turned_over(tmp_path) -> 
     volume = make_study(tmp_path / "study", orientation=(-1, 0, 0, 0, 1, 0))
     source = read_source(volume)
     assert source.runs_to_head is False
-    assert float(source.instance_of(0).ImagePositionPatient[2]) < float(source.instance_of(5).ImagePositionPatient[2])
-    heights = [float(source.instance_of(index).ImagePositionPatient[2]) for index in range(volume.shape[0])]
+    assert float(source.plane_of(0).dataset.ImagePositionPatient[2]) < float(
+        source.plane_of(5).dataset.ImagePositionPatient[2]
+    )
+    heights = [float(source.plane_of(index).dataset.ImagePositionPatient[2]) for index in range(volume.shape[0])]
     expected = volume.affine[2, 3] + volume.affine[2, 2] * np.arange(volume.shape[0])
+    assert heights == sorted(heights)
     assert heights == pytest.approx(list(expected), abs=1e-3)
 
 
@@ -147,7 +150,7 @@ def test_a_series_that_is_not_axial_names_no_evidence_slices(tmp_path) -> None:
     volume = make_study(tmp_path / "study", orientation=(1, 0, 0, 0, 0, -1))
     source = read_source(volume)
     report = reread(measurement_report(source, classify(volume).result, None, None))
-    assert source.instance_of(0) is None
+    assert source.plane_of(0) is None
     assert not named(report, "Share of the location map that lies in the slice")
     assert numbers(report, "Calibrated probability of COVID-19")
 
@@ -170,3 +173,11 @@ def test_the_device_changes_with_the_weights(chest, report) -> None:
     devices = [named(each, "Device Observer UID")[0].UID for each in (report, other, third)]
     assert len(set(devices)) == 3
     assert report.DeviceSerialNumber == devices[0]
+
+
+def test_every_group_names_its_algorithm_and_codes_are_short_enough_for_every_reader(chest, report) -> None:
+    algorithms = words(report, "Algorithm Name")
+    assert algorithms == ["covid-bert s1-small", *["covid-bert unet"] * 6]
+    assert chest[2].lungs.weights.sha256 in " ".join(words(report, "Algorithm Parameters"))
+    for item in items(report):
+        assert len(item.ConceptNameCodeSequence[0].CodeValue) <= 16

@@ -132,7 +132,7 @@ def test_lesions_are_named_by_kind_and_a_missing_kind_makes_no_segment(tmp_path)
     source, classification = read_source(volume), classify(volume)
     both = reread(lesion_segmentation(source, volume, classification.lesions, CREATED).dataset)
     codes = [both.get_segment_description(number).segmented_property_type.value for number in (1, 2)]
-    assert codes == ["112120", "95436008"]
+    assert codes == ["1217294009", "95436008"]
     truth = np.stack([labels_of_file(file) for file in files])
     np.testing.assert_array_equal(planes_of(both, files), lesions_in(truth))
     dense = np.where(classification.lesions.array == 2, classification.lesions.array, np.uint8(0))

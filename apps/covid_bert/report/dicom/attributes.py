@@ -8,7 +8,9 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.valuerep import PersonName, validate_value
+from pydicom.valuerep import DS, PersonName, validate_value
+
+from covid_bert.volumes.dicom_frames import Frame
 
 UTF8 = "ISO_IR 192"
 # Of a distance in mm: what fits into the 16 characters of a decimal string.
@@ -27,12 +29,15 @@ _OF_PATIENT_AND_STUDY = [
 ]  # fmt: skip
 _OF_INSTANCE = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "FrameOfReferenceUID", "Rows",
-    "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "InstanceNumber",
+    "Columns", "SliceThickness", "InstanceNumber",
 ]  # fmt: skip
+_GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 _LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"]
 # What is read of a file; its pixels and everything else stay where they are.
-ATTRIBUTES = [*_OF_PATIENT_AND_STUDY, *_OF_INSTANCE, *_LOSSY, "SpecificCharacterSet", "NumberOfFrames"]
+ATTRIBUTES = [
+    *_OF_PATIENT_AND_STUDY, *_OF_INSTANCE, *_GEOMETRY, *_LOSSY, "SpecificCharacterSet", "NumberOfFrames",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
 
 
 def patient_and_study(raw: Dataset) -> Dataset:
@@ -49,6 +54,8 @@ def patient_and_study(raw: Dataset) -> Dataset:
         What must not be missing is there, empty where it was missing. Values that DICOM does not allow are left out,
         except those by which an archive finds patient and study.
     """
+    # Decoding thousands of frames takes seconds.
+    raw.pop("PerFrameFunctionalGroupsSequence", None)
     # Text in a character set that its file does not name is read as far as it can be.
     with contextlib.suppress(LookupError, ValueError):
         raw.decode()
@@ -64,13 +71,13 @@ def patient_and_study(raw: Dataset) -> Dataset:
     return kept
 
 
-def plane_of(raw: Dataset, frame_of_reference: str, distance: float) -> Dataset:
-    """Return an instance as results refer to it: its UIDs and its plane, and nothing of the patient.
+def plane_of(image: Dataset | Frame, frame_of_reference: str, distance: float) -> Dataset:
+    """Return a slice as results refer to it: the UIDs of its instance and its plane, and nothing of the patient.
 
     Parameters
     ----------
-    raw
-        As it was read.
+    image
+        An instance as it was read, or a frame of it, which then looks like an instance of its own.
     frame_of_reference
         UID for an instance without one.
     distance
@@ -82,7 +89,12 @@ def plane_of(raw: Dataset, frame_of_reference: str, distance: float) -> Dataset:
         What it must not lack of patient and study is there and empty: libraries put values that they find odd into
         logs and warnings.
     """
+    raw = _alone(image) if isinstance(image, Frame) else image
     plane = _taken(raw, _OF_INSTANCE)
+    for keyword in _GEOMETRY:
+        # Numbers of more than the 16 characters that DICOM allows are common, and are no reason to lose a plane.
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            setattr(plane, keyword, [DS(float(value), auto_format=True) for value in raw[keyword].value])
     for keyword in _EXPECTED:
         setattr(plane, keyword, "")
     if not plane.get("FrameOfReferenceUID"):
@@ -94,6 +106,16 @@ def plane_of(raw: Dataset, frame_of_reference: str, distance: float) -> Dataset:
     if all(raw.get(keyword) for keyword in _LOSSY):
         plane.update(_taken(raw, _LOSSY))
     return plane
+
+
+def _alone(frame: Frame) -> Dataset:
+    """Return a frame's attributes where a single slice has them."""
+    alone = Dataset()
+    for keyword in (*_OF_INSTANCE, *_GEOMETRY, *_LOSSY):
+        value = frame.get(keyword)
+        if value is not None:
+            setattr(alone, keyword, value)
+    return alone
 
 
 def _taken(raw: Dataset, keywords: list[str]) -> Dataset:

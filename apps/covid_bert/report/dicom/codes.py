@@ -25,7 +25,7 @@ SIDES = {
 }
 BOTH_SIDES = Code("51440002", "SCT", "Right and left")
 LESIONS = {
-    GROUND_GLASS: Code("112120", "DCM", "Ground glass opacity"),
+    GROUND_GLASS: Code("1217294009", "SCT", "Ground glass opacity"),
     CONSOLIDATION: Code("95436008", "SCT", "Lung consolidation"),
 }
 LUNG_LESION = Code("52988006", "SCT", "Lesion")
@@ -77,17 +77,19 @@ UNLIKENESS = own("unlikeness", "Distance from the training studies, limit 1")
 SLICE_LOCATION_SHARE = own("slice-location", "Share of the location map that lies in the slice")
 SLICE_SCORE = own("slice-score", "Mean score of the clips with the slice, not a probability")
 LESION_SHARE = own("lesion-share", "Lesions, share of the lung's volume")
+LOWER_SHARE = own("lesion-lower", "Share of the lesions in the lower half of the lungs' height")
+PERIPHERAL_SHARE = own("lesion-periphery", "Share of the lesions within 20 mm of their lung's border")
 LESION_COUNT = own("lesion-count", "Connected lesions of at least 0.1 mL")
 
 
 def score_code(name: str) -> Code:
     """Return the code for the score of a class."""
-    return own(f"score-{name}", f"Score of {class_title(name)}, not calibrated")
+    return own(f"score-{name}", f"Score, not calibrated: {class_title(name)}")
 
 
 def probability_code(name: str) -> Code:
     """Return the code for the calibrated probability of a class."""
-    return own(f"probability-{name}", f"Calibrated probability of {class_title(name)}")
+    return own(f"prob-{name}", f"Calibrated probability of {class_title(name)}")
 
 
 def aeration_code(name: str) -> Code:

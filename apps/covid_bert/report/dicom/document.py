@@ -8,8 +8,8 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from covid_bert.report.dicom import codes
 from covid_bert.report.dicom.identity import device_uid, result_key, uid_of
-from covid_bert.report.dicom.instance import equipment, finish, own_series, references
-from covid_bert.report.dicom.source import DicomSource
+from covid_bert.report.dicom.instance import equipment, finish, own_series
+from covid_bert.report.dicom.source import DicomSource, Plane, references
 from covid_bert.systems.result import StudyResult
 
 TITLE = "Chest CT research report"
@@ -46,7 +46,7 @@ def encapsulated_pdf(source: DicomSource, result: StudyResult, pdf: bytes) -> SO
     # The report says which study it is of by a hash; who the patient is stands in the header alone.
     dataset.BurnedInAnnotation = "NO"
     dataset.RecognizableVisualFeatures = "NO"
-    dataset.SourceInstanceSequence = references(list(source.instances))
+    dataset.SourceInstanceSequence = references(Plane(instance) for instance in source.instances)
     dataset.DocumentTitle = f"{TITLE} (research use only)"
     dataset.ConceptNameCodeSequence = [CodedConcept.from_code(codes.IMAGING_MEASUREMENT_REPORT)]
     dataset.VerificationFlag = "UNVERIFIED"

@@ -89,16 +89,6 @@ def finish(dataset: Dataset, source: DicomSource, description: str, created: dat
         dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = date, time
 
 
-def references(instances: list[Dataset]) -> list[Dataset]:
-    """Return items that refer to instances by SOP Class and Instance UID."""
-    items = []
-    for instance in instances:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.SOPClassUID, instance.SOPInstanceUID
-        items.append(item)
-    return items
-
-
 def _zone(source: DicomSource) -> timezone | None:
     offset = str(source.patient.get("TimezoneOffsetFromUTC") or "")
     if len(offset) != 5 or not offset[1:].isdigit():

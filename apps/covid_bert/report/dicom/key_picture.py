@@ -10,8 +10,8 @@ from PIL import Image
 
 from covid_bert import RESEARCH_USE_ONLY
 from covid_bert.report.dicom.identity import device_uid, result_key, uid_of
-from covid_bert.report.dicom.instance import equipment, finish, own_series, references
-from covid_bert.report.dicom.source import DicomSource
+from covid_bert.report.dicom.instance import equipment, finish, own_series
+from covid_bert.report.dicom.source import DicomSource, references
 from covid_bert.report.evidence import key_slices
 from covid_bert.systems.result import StudyResult
 
@@ -49,13 +49,13 @@ def key_picture(source: DicomSource, result: StudyResult, png: bytes) -> SCImage
     )
     # Several views with several directions: the picture as a whole has none.
     dataset.PatientOrientation = None
-    dataset.Laterality = ""
+    dataset.BodyPartExamined = "CHEST"
     dataset.ConversionType = "WSD"
     dataset.BurnedInAnnotation = "NO"
     dataset.RecognizableVisualFeatures = "NO"
     dataset.ImageComments = RESEARCH_USE_ONLY
-    shown = (source.instance_of(item.index) for item in key_slices(result, MOST_SLICES))
-    if items := references([instance for instance in shown if instance is not None]):
+    shown = (source.plane_of(item.index) for item in key_slices(result, MOST_SLICES))
+    if items := references(plane for plane in shown if plane is not None):
         dataset.SourceImageSequence = items
     finish(dataset, source, f"Picture by {model}", made.created)
     return dataset

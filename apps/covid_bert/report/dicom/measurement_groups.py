@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from highdicom.sr import (
+    AlgorithmIdentification,
     FindingSite,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
@@ -24,9 +25,9 @@ from pydicom.sr.coding import Code
 from covid_bert.lesions.mask import CONSOLIDATION, GROUND_GLASS
 from covid_bert.lungs.mask import LEFT_LUNG, RIGHT_LUNG
 from covid_bert.report.dicom import codes
-from covid_bert.report.dicom.identity import DECIMALS, uid_of
+from covid_bert.report.dicom.identity import DECIMALS, uid_of, weights_key
 from covid_bert.report.dicom.segmentation import MadeSegmentation
-from covid_bert.report.dicom.source import DicomSource
+from covid_bert.report.dicom.source import DicomSource, Plane
 from covid_bert.report.evidence import key_slices
 from covid_bert.systems.result import StudyResult
 
@@ -51,9 +52,7 @@ def classification_group(result: StudyResult, source: DicomSource) -> Group:
         The series; its instances are referred to where slices are axial.
     """
     evidence = [
-        (item, instance)
-        for item in key_slices(result, MOST_SLICES)
-        if (instance := source.instance_of(item.index)) is not None
+        (item, plane) for item in key_slices(result, MOST_SLICES) if (plane := source.plane_of(item.index)) is not None
     ]
     measurements = [_number(codes.score_code(name), score) for name, score in result.class_scores.items()]
     calibrated = result.calibrated_probability
@@ -64,8 +63,8 @@ def classification_group(result: StudyResult, source: DicomSource) -> Group:
         ]
     if result.out_of_distribution_score is not None:
         measurements.append(_number(codes.UNLIKENESS, result.out_of_distribution_score))
-    for item, instance in evidence:
-        images = [SourceImageForMeasurement.from_source_image(instance)]
+    for item, plane in evidence:
+        images = [SourceImageForMeasurement(*_image(plane))]
         measurements.append(
             _measured(codes.SLICE_LOCATION_SHARE, item.location_share * 100, codes.PERCENT, images=images)
         )
@@ -77,12 +76,17 @@ def classification_group(result: StudyResult, source: DicomSource) -> Group:
             uid=uid_of("tracking", source.series_uid, made.system, made.configuration),
             identifier=f"classification by {made.system}, {made.configuration}",
         ),
+        algorithm_id=AlgorithmIdentification(
+            name=f"covid-bert {made.system}-{made.configuration}",
+            version=f"covid-bert {made.software_version}",
+            parameters=[f"weights={weights_key([item])}" for item in made.weights],
+        ),
         finding_sites=[FindingSite(codes.LUNG, laterality=codes.BOTH_SIDES)],
         measurements=measurements,
         qualitative_evaluations=[
             QualitativeEvaluation(codes.PREDICTED_CLASS, codes.class_code(result.predicted_class))
         ],
-        source_images=[SourceImageForMeasurementGroup.from_source_image(instance) for _, instance in evidence] or None,
+        source_images=[SourceImageForMeasurementGroup(*_image(plane)) for _, plane in evidence] or None,
     )
     _say(group, _sentences(result))
     return group
@@ -99,6 +103,7 @@ def lung_groups(result: StudyResult, source: DicomSource, made: MadeSegmentation
         The Segmentation of the lungs; None where there is none.
     """
     lungs = result.lungs
+    algorithm = _algorithm(lungs.method, result, made)
     groups = []
     for label, volume, shares in (
         (RIGHT_LUNG, lungs.right_ml, lungs.right_share_by_hu_class),
@@ -110,9 +115,9 @@ def lung_groups(result: StudyResult, source: DicomSource, made: MadeSegmentation
         measurements += [
             _measured(codes.aeration_code(name), share * 100, codes.PERCENT) for name, share in (shares or {}).items()
         ]
-        groups.append(_region(f"{_NAMES[label]} lung", codes.LUNG, label, measurements, source, made, label))
+        groups.append(_region(f"{_NAMES[label]} lung", codes.LUNG, label, measurements, algorithm, source, made, label))
     if lungs.total_ml is not None:
-        groups.append(_region("both lungs", codes.LUNG, None, [_milliliters(lungs.total_ml)], source, None, None))
+        groups.append(_region("both lungs", codes.LUNG, None, [_milliliters(lungs.total_ml)], algorithm, source))
     return groups
 
 
@@ -124,22 +129,26 @@ def lesion_groups(result: StudyResult, source: DicomSource, made: MadeSegmentati
     lesions = result.lesions
     if lesions is None:
         return []
+    algorithm = _algorithm(lesions.method, result, made)
     groups = []
-    for label, name, right, left in (
+    for label, kind, right, left in (
         (GROUND_GLASS, "ground-glass", lesions.right_ground_glass_ml, lesions.left_ground_glass_ml),
         (CONSOLIDATION, "consolidation", lesions.right_consolidation_ml, lesions.left_consolidation_ml),
     ):
         if right is not None and left is not None:
             measurements = [_milliliters(right, RIGHT_LUNG), _milliliters(left, LEFT_LUNG)]
-            groups.append(_region(name, codes.LESIONS[label], None, measurements, source, made, label))
+            groups.append(_region(kind, codes.LESIONS[label], None, measurements, algorithm, source, made, label))
     overall = [] if lesions.total_ml is None else [_milliliters(lesions.total_ml)]
     for share, side in ((lesions.right_share, RIGHT_LUNG), (lesions.left_share, LEFT_LUNG), (lesions.share, None)):
         if share is not None:
             overall.append(_measured(codes.LESION_SHARE, share * 100, codes.PERCENT, side))
     if lesions.count is not None:
         overall.append(_measured(codes.LESION_COUNT, lesions.count, codes.NO_UNITS))
+    for name, share in ((codes.LOWER_SHARE, lesions.lower_share), (codes.PERIPHERAL_SHARE, lesions.peripheral_share)):
+        if share is not None:
+            overall.append(_measured(name, share * 100, codes.PERCENT))
     if overall:
-        groups.append(_region("all lesions", codes.LUNG_LESION, None, overall, source, None, None))
+        groups.append(_region("all lesions", codes.LUNG_LESION, None, overall, algorithm, source))
     return groups
 
 
@@ -151,16 +160,21 @@ def _region(
     finding: Code,
     side: int | None,
     measurements: list[Measurement],
+    algorithm: AlgorithmIdentification,
     source: DicomSource,
-    made: MadeSegmentation | None,
-    label: int | None,
+    made: MadeSegmentation | None = None,
+    label: int | None = None,
 ) -> Group:
     """Return a group that refers to its segment, or a plain one where there are no voxels to refer to."""
     tracking = TrackingIdentifier(uid=uid_of("tracking", source.series_uid, name), identifier=f"{name} of the series")
     sites = [FindingSite(codes.LUNG, laterality=codes.SIDES[side] if side is not None else codes.BOTH_SIDES)]
     if made is None or label is None or label not in made.numbers:
         return MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=tracking, finding_type=finding, finding_sites=sites, measurements=measurements
+            tracking_identifier=tracking,
+            finding_type=finding,
+            algorithm_id=algorithm,
+            finding_sites=sites,
+            measurements=measurements,
         )
     segment = ReferencedSegment(
         sop_class_uid=made.dataset.SOPClassUID,
@@ -172,9 +186,19 @@ def _region(
         tracking_identifier=tracking,
         referenced_segment=segment,
         finding_type=finding,
+        algorithm_id=algorithm,
         finding_sites=sites,
         measurements=measurements,
     )
+
+
+def _algorithm(method: str, result: StudyResult, made: MadeSegmentation | None) -> AlgorithmIdentification:
+    """Return which algorithm drew what is measured: in the words of the Segmentation, where there is one."""
+    if made is None:
+        version = f"covid-bert {result.provenance.software_version}"
+        return AlgorithmIdentification(name=f"covid-bert {method}", version=version)
+    named = made.dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    return AlgorithmIdentification(named.AlgorithmName, named.AlgorithmVersion, [named.AlgorithmParameters])
 
 
 def _sentences(result: StudyResult) -> Iterable[tuple[Code, str]]:
@@ -200,6 +224,11 @@ def _say(group: Group, sentences: Iterable[tuple[Code, str]]) -> None:
     for name, text in sentences:
         item = TextContentItem(name=name, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(item)
+
+
+def _image(plane: Plane) -> tuple[str, str, list[int] | None]:
+    """Return what highdicom's references to an image are made of."""
+    return plane.dataset.SOPClassUID, plane.dataset.SOPInstanceUID, plane.frame_numbers
 
 
 def _milliliters(volume: float, side: int | None = None) -> Measurement:

@@ -50,7 +50,7 @@ def dicom_results(source: DicomSource, volume: Volume, classification: Classific
         if made is not None:
             objects[kind] = made.dataset
     objects["measurements"] = measurement_report(source, result, lungs, lesions)
-    objects["report"] = encapsulated_pdf(source, result, pdf_report(volume, classification))
+    objects["report"] = encapsulated_pdf(source, result, pdf_report(volume, classification, source.image_names()))
     objects["picture"] = key_picture(source, result, picture_png(volume, classification))
     return objects
 

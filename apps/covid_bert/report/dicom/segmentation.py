@@ -12,6 +12,7 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
 from matplotlib.colors import to_rgb
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 from skimage.color import rgb2lab
@@ -23,7 +24,7 @@ from covid_bert.lungs.mask import LEFT_LUNG, LUNG_LABELS, RIGHT_LUNG, LungMask
 from covid_bert.report.dicom import codes
 from covid_bert.report.dicom.identity import digest_of, uid_of, weights_key
 from covid_bert.report.dicom.instance import MANUFACTURER, equipment, finish, own_series, short
-from covid_bert.report.dicom.source import DicomSource
+from covid_bert.report.dicom.source import DicomSource, Plane, references
 from covid_bert.report.views import LEFT_COLOUR, LESION_COLOURS, RIGHT_COLOUR
 from covid_bert.volumes.volume import Volume
 from covid_bert.volumes.writing import on_file_grid
@@ -116,8 +117,9 @@ def _segmentation(
     device = uid_of("segmenter", kind, __version__, method)
     series = uid_of("series", kind, source.series_uid, device)
     instance = uid_of("instance", kind, source.series_uid, device, digest_of(repr(planes.shape), planes.tobytes()))
+    told = _as_instances(source.planes)
     dataset = Segmentation(
-        source_images=source.instances,
+        source_images=[image for _, image in told.values()],
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -126,8 +128,10 @@ def _segmentation(
         content_label=kind.upper(),
         content_description=short(RESEARCH_USE_ONLY),
         **own_series(kind, series, instance),
-        **equipment(f"{kind} by {mask.method}", device),
+        **equipment(f"{kind} by {_words_for(mask)}", device),
     )
+    dataset.BodyPartExamined = "CHEST"
+    _refer(dataset, source, told)
     # highdicom draws this UID at random.
     dimensions = uid_of("dimensions", instance)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
@@ -135,6 +139,36 @@ def _segmentation(
     title = " and ".join(structure.name for structure in present).capitalize()
     finish(dataset, source, title, created)
     return MadeSegmentation(dataset, numbers)
+
+
+def _as_instances(planes: tuple[Plane, ...]) -> dict[str, tuple[Plane, Dataset]]:
+    """Return planes, and what highdicom is told of them, by the UIDs that it is told.
+
+    Frames get UIDs of their own: highdicom would take them for copies of one image, and say so, with its UID, in a log.
+    """
+    told = {}
+    for plane in planes:
+        dataset = Dataset()
+        dataset.update(plane.dataset)
+        if plane.frames > 1:
+            del dataset.SOPInstanceUID
+            dataset.SOPInstanceUID = uid_of("frame", plane.dataset.SOPInstanceUID, str(plane.frame))
+        told[str(dataset.SOPInstanceUID)] = plane, dataset
+    return told
+
+
+def _refer(dataset: Segmentation, source: DicomSource, told: Mapping[str, tuple[Plane, Dataset]]) -> None:
+    """Name the real instances, and their frames."""
+    dataset.SourceImageSequence = references(source.planes)
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(
+        Plane(instance) for instance in source.instances
+    )
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        plane, _ = told[image.ReferencedSOPInstanceUID]
+        image.ReferencedSOPInstanceUID = plane.dataset.SOPInstanceUID
+        if plane.frame_numbers:
+            image.ReferencedFrameNumber = plane.frame
 
 
 def _numbered(array: npt.NDArray[np.generic], numbers: Mapping[int, int]) -> npt.NDArray[np.uint8]:
@@ -185,12 +219,17 @@ def _algorithm(mask: LungMask | LesionMask) -> AlgorithmIdentificationSequence:
             "state": "demonstration" if weights.demonstration else "trained" if weights.trained else "untrained",
         }
     return AlgorithmIdentificationSequence(
-        name=short(f"covid-bert {mask.method}"),
+        name=short(f"covid-bert {_words_for(mask)}"),
         family=family,
         version=short(version),
         source=MANUFACTURER,
         parameters=parameters,
     )
+
+
+def _words_for(mask: LungMask | LesionMask) -> str:
+    """Return the method of a mask for readers of the object."""
+    return "a mask given by a reader" if mask.method == _CORRECTED else mask.method
 
 
 def _cielab(colour: str) -> list[int]:
