@@ -8,10 +8,6 @@ import pytest
 # Makers of DICOM series and of volumes.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "volumes"))
 
-from needed import require_module
-
-require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
-
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory):

@@ -20,7 +20,7 @@ from volume_maker import PATIENT_ID, PATIENT_NAME
 from covid_bert.pacs.kept import IMAGES, identifier_of_series
 from covid_bert.pacs.settings import PASSWORD_VARIABLE, USER_VARIABLE, kept_folder
 from covid_bert.volumes import read, read_mask
-from needed import REPOSITORY
+from needed import REPOSITORY, require_module
 from orthanc_server import Archive, running_orthanc
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -59,6 +59,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
     from covid_bert.server.launch import running_server
 
     folder = tmp_path_factory.mktemp("served")

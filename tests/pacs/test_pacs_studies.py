@@ -9,16 +9,15 @@ import pytest
 from archive_maker import ENVIRONMENT, IMPATIENT, make_chest, push, series_of, settings_of
 
 from covid_bert.datastore.label_set import read_label_set
-from covid_bert.datastore.store import StudyDatastore
 from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.errors import CovidBertError, NotFoundError
 from covid_bert.pacs.dicomweb import Pacs
 from covid_bert.pacs.errors import PacsDownError
 from covid_bert.pacs.kept import IMAGES, identifier_of_series
 from covid_bert.pacs.settings import write_settings
-from covid_bert.pacs.studies import PacsStudies, bring_labelled, open_studies
 from covid_bert.progress import Progress
 from covid_bert.volumes import read, write_mask
+from needed import require_module
 
 pytestmark = pytest.mark.server
 
@@ -29,6 +28,8 @@ class Opened:
     """A datastore on an archive with one chest CT of its own."""
 
     def __init__(self, folder: Path, proxy, files: list[Path]) -> None:
+        from covid_bert.pacs.studies import PacsStudies
+
         settings = settings_of(proxy.address)
         self.folder, self.proxy, self.files = folder, proxy, files
         folder.mkdir()
@@ -44,6 +45,11 @@ class Opened:
     @property
     def here(self) -> bool:
         return (self.image / IMAGES).is_dir()
+
+
+@pytest.fixture(autouse=True)
+def _monailabel() -> None:
+    require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
 
 
 @pytest.fixture
@@ -62,6 +68,9 @@ def _down(answer) -> None:
 
 
 def test_a_folder_is_opened_as_what_it_is(opened, tmp_path: Path) -> None:
+    from covid_bert.datastore.store import StudyDatastore
+    from covid_bert.pacs.studies import PacsStudies, open_studies
+
     again = open_studies(str(opened.folder), auto_reload=True, read_only=True)
     assert isinstance(again, PacsStudies)
     assert again.archive_state() is None, "who only reads does not follow the list"
@@ -94,6 +103,8 @@ def test_a_mask_is_checked_against_images_that_are_fetched_for_it(opened, tmp_pa
 
 
 def test_a_training_fetches_what_is_labelled_and_nothing_else(opened, tmp_path: Path) -> None:
+    from covid_bert.pacs.studies import bring_labelled
+
     others = set(opened.store.list_images()) - {opened.identifier}
     opened.store.save_study_label(opened.identifier, LABEL, "anna")
     assert not opened.here
@@ -109,6 +120,8 @@ def test_a_training_fetches_what_is_labelled_and_nothing_else(opened, tmp_path: 
 
 
 def test_a_training_without_its_archive_is_an_error_and_without_one_study_is_not(opened) -> None:
+    from covid_bert.pacs.studies import bring_labelled
+
     opened.store.list_images()
     opened.store.save_study_label(opened.identifier, LABEL, "anna")
     opened.proxy.change = lambda answer: setattr(answer, "status", 404)
@@ -122,6 +135,8 @@ def test_a_training_without_its_archive_is_an_error_and_without_one_study_is_not
 
 
 def test_without_any_list_every_question_is_answered_by_the_archives_state(proxy, tmp_path: Path) -> None:
+    from covid_bert.pacs.studies import PacsStudies
+
     proxy.change = _down
     settings = settings_of(proxy.address)
     write_settings(tmp_path, settings)
