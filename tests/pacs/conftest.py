@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from needed import require_module
-
 # Makers of DICOM series, of volumes, of results and of certificates.
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("volumes", "report/dicom", "client")]
-
-require_module("monailabel", "pip install 'covid-bert[server]' on Python 3.10 or 3.11")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 from archive_maker import ENVIRONMENT, IMPATIENT, PASSWORD, USER, open_pacs, push, series_of, settings_of
@@ -125,6 +124,16 @@ def test_objects_are_stored_once_and_refusals_are_told(orthanc, filled) -> None:
     del dataset.SOPInstanceUID, dataset.SeriesInstanceUID, dataset.StudyInstanceUID
     with pytest.raises(PacsRejectedError):
         pacs.store(dataset)
+
+
+@pytest.mark.parametrize(("reason", "kind"), [(0xA700, PacsDownError), (0xC000, PacsRejectedError)])
+def test_a_full_archive_may_take_an_object_later(orthanc, monkeypatch: pytest.MonkeyPatch, reason: int, kind) -> None:
+    item, answer = pydicom.Dataset(), pydicom.Dataset()
+    item.FailureReason = reason
+    answer.FailedSOPSequence = [item]
+    monkeypatch.setattr("dicomweb_client.api.DICOMwebClient.store_instances", lambda *_: answer)
+    with pytest.raises(kind):
+        open_pacs(orthanc).store(pydicom.Dataset())
 
 
 @pytest.mark.parametrize("environment", [{}, {**ENVIRONMENT, "COVID_BERT_PACS_PASSWORD": "wrong-secret"}])
@@ -288,4 +297,4 @@ def test_no_secret_and_no_identifier_is_logged_or_shown(proxy, filled, caplog, t
     shown += [str(error) for error in (caught.value.__cause__, caught.value.__context__) if caught.value.__cause__]
     for secret in (PASSWORD, USER, study, series, "Basic "):
         assert secret not in " ".join(shown)
-    assert np.any([series in path for path in proxy.asked]), "they were part of what was asked"
+    assert any(series in path for path in proxy.asked), "they were part of what was asked"

@@ -164,3 +164,23 @@ def test_the_command_shows_it_and_refuses_a_network_without_tokens(tmp_path: Pat
     assert refused.returncode == 2
     assert "covid-bert token add" in refused.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_an_address_in_place_of_a_folder_is_an_archives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COVID_BERT_HOME", str(tmp_path))
+    found = load({"studies": "https://pacs.example/dicom-web/", "pacs_cache_hours": 3.0}, environment={})
+    assert found.archive is not None
+    assert (found.archive.url, found.archive.cache_hours) == ("https://pacs.example/dicom-web", 3.0)
+    assert found.studies == found.archive.studies
+    assert tmp_path in found.studies.parents
+    assert load(tomllib.loads(found.to_toml()), environment={}) == found
+    own = load({"studies": "labels", "pacs": "https://pacs.example/dicom-web"}, environment={})
+    assert own.studies == Path("labels")
+    assert load({"studies": "s"}, environment={}).archive is None
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    for settings in ({"studies": "https://anna:geheim@pacs.example/d"}, {"pacs": "https://pacs.example/d?t=geheim"}):
+        with pytest.raises(ParameterError) as caught:
+            load(settings, environment={})
+        assert "geheim" not in f"{caught.value} {caught.value.__cause__}"

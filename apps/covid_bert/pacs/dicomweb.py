@@ -41,6 +41,8 @@ MOST_SERIES = 20_000
 _MOST_INSTANCES = 20_000
 _CONNECTIONS = 8
 _BLINK_SECONDS = 0.1
+# Failure reasons of DICOM's storage service.
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _FACTS = ["StudyInstanceUID", "SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances", "SeriesDescription",
           "StudyDescription", "BodyPartExamined", "ProtocolName"]  # fmt: skip
 # As the archive stores it: nothing is decoded and encoded again on the way.
@@ -190,7 +192,11 @@ class Pacs:
             If the archive does not take this object.
         """
         answer = self._ask(lambda: self._stored(dataset))
-        if answer.get("FailedSOPSequence"):
+        failed = [int(item.get("FailureReason") or 0) for item in answer.get("FailedSOPSequence") or ()]
+        if any(reason in _OUT_OF_RESOURCES for reason in failed):
+            full = PacsDownError("The archive has no room, or too much to do.", "Look at its disk.", retry_after=60)
+            raise self._noted(full, 0.0)
+        if failed:
             raise _rejected()
 
     def trying(self, ask: Callable[[], _Answer], progress: Progress | None = None) -> _Answer:

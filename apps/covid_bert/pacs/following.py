@@ -35,6 +35,7 @@ _LIST_NAME = "list.json"
 _SHARE = 10.0
 _LONGEST_PAUSE = 30.0
 _FORGET_SECONDS = 3600.0
+_CLOSE_SECONDS = 3.0
 # Series that are looked into before the list is told: the first look at a large archive takes many.
 _AT_A_TIME = 200
 
@@ -102,11 +103,11 @@ class Following:
         self._thread.start()
 
     def close(self) -> None:
-        """End, once the request under way is answered or its time is over."""
+        """End; a request under way is waited for some seconds only, and then left to itself."""
         self._closing.set()
         self._news.set()
         if self._thread.is_alive():
-            self._thread.join(self._pacs.limits.read_seconds + self._pacs.limits.connect_seconds)
+            self._thread.join(_CLOSE_SECONDS)
         self._pacs.close()
 
     def require(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from covid_bert.datastore.names import LabelTag
 from covid_bert.datastore.store import StudyDatastore
+from covid_bert.errors import NotFoundError
 from covid_bert.pacs.dicomweb import Pacs
 from covid_bert.pacs.following import Following
 from covid_bert.pacs.retrieval import bring
@@ -153,4 +155,6 @@ def bring_labelled(studies: Path, progress: Progress) -> None:
     store = PacsStudies(str(studies), settings, auto_reload=False, read_only=True)
     labelled = {identifier for tag in LabelTag for identifier in store.get_labeled_images(tag)}
     for identifier in sorted(labelled):
-        store.image_with_files(identifier, progress)
+        # What the archive has no more is left out of the training like every study whose files are away.
+        with contextlib.suppress(NotFoundError):
+            store.image_with_files(identifier, progress)

@@ -88,12 +88,6 @@ class ServerConfiguration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     studies: Folder
-    pacs: ArchiveAddress | None = None
-    pacs_credentials: FilePath | None = None
-    pacs_certificate: FilePath | None = None
-    pacs_cache_megabytes: int = Field(default=20_480, ge=1, le=10_485_760)
-    pacs_cache_hours: float = Field(default=168.0, gt=0, le=87_600, allow_inf_nan=False)
-    pacs_refresh_seconds: float = Field(default=5.0, ge=1, le=3600, allow_inf_nan=False)
     host: HostName = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     tokens_file: FilePath | None = None
@@ -115,6 +109,12 @@ class ServerConfiguration(BaseModel):
     session_megabytes: int = Field(default=16384, ge=1, le=1_048_576)
     # MONAI Label takes less than two minutes for an hour.
     session_minutes: int = Field(default=60, ge=2, le=10_080)
+    pacs: ArchiveAddress | None = None
+    pacs_credentials: FilePath | None = None
+    pacs_certificate: FilePath | None = None
+    pacs_cache_megabytes: int = Field(default=20_480, ge=1, le=10_485_760)
+    pacs_cache_hours: float = Field(default=168.0, gt=0, le=87_600, allow_inf_nan=False)
+    pacs_refresh_seconds: float = Field(default=5.0, ge=1, le=3600, allow_inf_nan=False)
     log_format: LogFormat = LogFormat.AUTO
 
     @field_validator("*", mode="before")

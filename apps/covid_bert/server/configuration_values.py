@@ -63,7 +63,7 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 
 def _folder(path: Path) -> Path:
     # An address is `pacs`; `load` takes one for it.
-    if "://" in str(path) or re.match(r"https?:/", str(path)):
+    if re.match(r"[A-Za-z][A-Za-z+.-]+:/", str(path)):
         raise ValueError("studies lie in a folder, or in an archive with an http or https address")
     return path
 

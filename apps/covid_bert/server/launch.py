@@ -209,14 +209,19 @@ def _check_port(host: str, port: int) -> None:
 
 @contextmanager
 def running_server(
-    studies: Path, log: Path, *, timeout: float = 180.0, options: Sequence[str] = (), certificate: Path | None = None
+    studies: Path | str,
+    log: Path,
+    *,
+    timeout: float = 180.0,
+    options: Sequence[str] = (),
+    certificate: Path | None = None,
 ) -> Iterator[str]:
     """Run a server as a child process on a free port while the block runs.
 
     Parameters
     ----------
     studies
-        Folder with the studies.
+        Folder with the studies, or address of an archive.
     log
         File for the server's output.
     timeout
