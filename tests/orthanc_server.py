@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,12 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _START_SECONDS = 120.0
 
 
+class Archive(str):
+    """Address of a running archive, and its process, which a test may stop or kill."""
+
+    process: subprocess.Popen[bytes]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -26,8 +34,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **settings: object) -> Iterator[str]:
-    """Start Orthanc in a folder and yield its address; it is ended, with what it kept, at the end.
+def running_orthanc(folder: Path, **settings: object) -> Iterator[Archive]:
+    """Start Orthanc in a folder and yield its address; it is ended at the end. What it has stays in the folder.
 
     Parameters
     ----------
@@ -58,11 +66,13 @@ def running_orthanc(folder: Path, **settings: object) -> Iterator[str]:
         with (folder / "orthanc.log").open("w") as log:
             process = subprocess.Popen([program, str(file)], stdout=log, stderr=subprocess.STDOUT)
         try:
-            address = f"http://127.0.0.1:{port}"
+            address = Archive(f"http://127.0.0.1:{port}")
+            address.process = process
             if _answers(address, process):
                 yield address
                 return
         finally:
+            process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
                 process.wait(30)
@@ -79,6 +89,8 @@ def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
         try:
             with urllib.request.urlopen(f"{address}/system", timeout=5) as reply:
                 return bool(reply.status == 200)
+        except urllib.error.HTTPError as error:
+            return error.code == 401
         except OSError:
             time.sleep(0.1)
     return False

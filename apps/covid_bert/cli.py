@@ -16,7 +16,6 @@ import typer
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.cli_groups import console, evaluate_app, token_app, weights_app
 from covid_bert.cli_operations import operations_app
-from covid_bert.cli_route import route_app
 from covid_bert.cli_training import train_app
 from covid_bert.errors import CovidBertError, OutputError
 
@@ -35,7 +34,6 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(token_app, name="token")
-app.add_typer(route_app, name="route")
 app.add_typer(operations_app)
 
 
@@ -187,7 +185,12 @@ def demo(
 
 @app.command()
 def serve(
-    studies: Annotated[Path | None, typer.Option(help="Folder with the studies.")] = None,
+    studies: Annotated[str | None, typer.Option(help="Folder with the studies, or address of DICOMweb.")] = None,
+    pacs_credentials: Annotated[Path | None, typer.Option(help="TOML file: user and password, or token.")] = None,
+    pacs_certificate: Annotated[Path | None, typer.Option(help="PEM file that the archive's is checked with.")] = None,
+    pacs_cache_megabytes: Annotated[int | None, typer.Option(help="Most images of it kept here (20480).")] = None,
+    pacs_cache_hours: Annotated[float | None, typer.Option(help="How long unused ones are kept (168).")] = None,
+    pacs_refresh_seconds: Annotated[float | None, typer.Option(help="Between looks at its list (5).")] = None,
     configuration: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (8000).")] = None,

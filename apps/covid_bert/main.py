@@ -21,20 +21,27 @@ from monailabel.interfaces.tasks.train import TrainTask
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.forgetting import forget
 from covid_bert.datastore.names import UPLOAD_PREFIX
-from covid_bert.datastore.store import StudyDatastore
 from covid_bert.errors import NotFoundError
 from covid_bert.lungs.mask import LUNG_LABELS
+from covid_bert.pacs.settings import folder_of, is_address
+from covid_bert.pacs.studies import open_studies
 from covid_bert.tasks.batch import SequentialBatchInfer
 from covid_bert.tasks.infer import infer_tasks
 from covid_bert.tasks.scoring import METHOD, StudyScoring
 from covid_bert.tasks.strategies import LiveScores, StudyStrategy, strategies
 from covid_bert.tasks.train import newest_first, trainers
 
+# Archives of MONAI Label's own, which do not speak DICOMweb.
+_OTHER_ARCHIVES = ("xnat", "dsa")
+
 
 class CovidBertApp(MONAILabelApp):
     """Chest CT: lung segmentation, and classification of the study by S1, S2 and the baseline."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        if settings.MONAI_LABEL_DATASTORE.lower() not in _OTHER_ARCHIVES:
+            # A folder here, for labels and for images that are being used.
+            studies = folder_of(studies)
         self.scores = LiveScores(studies)
         super().__init__(
             app_dir=app_dir,
@@ -47,10 +54,10 @@ class CovidBertApp(MONAILabelApp):
         )
 
     def init_datastore(self) -> Datastore:
-        """Local studies through our datastore; DICOMweb and others as MONAI Label has them."""
-        if self.studies.startswith(("http://", "https://")):
+        """Open our datastore, for the folder's own studies or a DICOMweb archive's; others as MONAI Label has them."""
+        if is_address(self.studies):
             return super().init_datastore()
-        store = StudyDatastore(
+        store = open_studies(
             self.studies,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,

@@ -19,7 +19,7 @@ from covid_bert.systems import SYSTEMS, Classification, create
 from covid_bert.systems.loading import weights_of
 from covid_bert.systems.result import WeightsState
 from covid_bert.volumes import Volume
-from covid_bert.volumes.study_files import header_facts, study_files, voxels_apart
+from covid_bert.volumes.study_files import header_facts, state_files, study_files, voxels_apart
 from covid_bert.weights.files import sha256_of
 from covid_bert.weights.serving import serviceable
 from covid_bert.weights.version_folder import InstalledWeights
@@ -178,7 +178,7 @@ def signature(image: Path) -> str:
         File or folder.
     """
     try:
-        found = [(path.name, path.stat()) for path in study_files(image)]
+        found = [(path.name, path.stat()) for path in state_files(image)]
     except OSError:
         return ""
     facts = [(name, item.st_ino, item.st_size, item.st_mtime_ns) for name, item in found]

@@ -17,6 +17,7 @@ from covid_bert.datastore.mask_names import relabelled
 from covid_bert.errors import BusyError, UnreadableFileError
 from covid_bert.lungs.mask import LUNG_LABELS
 from covid_bert.volumes import NativeGrid, Source, Unit, Volume, read, read_mask, write_mask
+from covid_bert.volumes.study_files import state_files
 
 _KEPT_GRIDS = 256
 _MOST_WAITING = 8
@@ -170,6 +171,5 @@ def _without_values(grid: NativeGrid, image: Path) -> Volume:
 
 def state_of(image: Path) -> tuple[object, ...]:
     """What changes whenever a file of the image changes."""
-    files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
-    states = [(path, path.stat()) for path in files]
+    states = [(path, path.stat()) for path in (state_files(image) if image.is_dir() else [image])]
     return tuple((str(path), state.st_ino, state.st_size, state.st_mtime_ns) for path, state in states)

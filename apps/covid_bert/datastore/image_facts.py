@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -130,6 +131,9 @@ def content_of(image: Path) -> tuple[str, str]:
     """
     if image.is_dir():
         files = list(files_below(image))
+        if not files:
+            # Not fetched yet from where they come from: all such would be one and the same study.
+            raise FileNotFoundError(errno.ENOENT, "The folder of a study is empty")
         digests = {file: sha256_of(file) for file in files}
         content = _digest(sorted(digests.values()))
         if any(is_dicom(file) for file in files[:1]):

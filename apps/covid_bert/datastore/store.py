@@ -28,6 +28,7 @@ from covid_bert.datastore.study_labels import StudyLabel
 from covid_bert.datastore.versions import Version
 from covid_bert.datastore.writing import Writing
 from covid_bert.errors import NotFoundError
+from covid_bert.progress import Progress
 
 
 class StudyDatastore(OfferedStudies):
@@ -105,6 +106,19 @@ class StudyDatastore(OfferedStudies):
         known = self._hidden(checked(info, IMAGE_BYTES))
         return self._writing.add_image(wanted, file, suffix, known, chosen=bool(image_id))
 
+    def image_with_files(self, image_id: str, progress: Progress | None = None) -> Path | None:  # noqa: ARG002
+        """Return the path of an image whose files are there; None for an unknown id.
+
+        Parameters
+        ----------
+        image_id
+            The study.
+        progress
+            Told how far fetching them is, where they come from elsewhere.
+        """
+        path = self.get_image_uri(image_id)
+        return Path(path) if path else None
+
     def remove_image(self, image_id: str) -> None:
         """Remove an image with all its labels and their versions, and all that was derived from it.
 
@@ -138,7 +152,7 @@ class StudyDatastore(OfferedStudies):
         tag = check_mask_tag(label_tag)
         identifier = self._known(image_id)
         suffix = required_suffix(Path(label_filename).name, MASK_SUFFIXES)
-        image = Path(self.get_image_uri(identifier))
+        image = self.image_with_files(identifier) or Path()
         info = checked(label_info or {}, LABEL_BYTES)
         self._writing.save_mask(identifier, image, tag, Path(label_filename), suffix, info)
         return image_id

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.datastore.store import StudyDatastore
 from covid_bert.main import CovidBertApp
+from covid_bert.pacs.studies import PacsStudies
 from covid_bert.server import (
     batch,
     datastore_routes,
@@ -178,6 +179,8 @@ def create_routes(
     training.install(app, trainings)
     weights_routes.install(app)
     metrics.follow_queue(runner.queue_length)
+    if isinstance(store, PacsStudies):
+        metrics.follow_archive(store.archive_state)
     return app
 
 

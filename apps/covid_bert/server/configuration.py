@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from covid_bert.errors import ParameterError
 from covid_bert.logs import LogFormat
+from covid_bert.pacs.settings import PacsSettings, is_address, kept_folder
+from covid_bert.server.configuration_values import (
+    ArchiveAddress,
+    FilePath,
+    Folder,
+    HostName,
+    Hosts,
+    Origins,
+    Proxies,
+    RootPath,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,67 +38,17 @@ _SECRET = frozenset({"tls_key"})
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})
 
 
-def _list(value: Any) -> Any:
-    """A list from the environment is one text with commas."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _host_name(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", name) is None:
-        raise ValueError("a host is a name or an address, without port")
-    return name.lower()
-
-
-def _origin(origin: str) -> str:
-    parts = urlsplit(origin)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
-        raise ValueError("an origin is https://name or https://name:port")
-    return origin.lower()
-
-
-def _root_path(path: str) -> str:
-    if path and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is None:
-        raise ValueError("a root path is like /covid-bert, without a slash at its end")
-    return path
-
-
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host_name)], ...], BeforeValidator(_list)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_list)]
-
-
-def _proxy(address: str) -> str:
-    return str(ipaddress.ip_network(address, strict=False)) if "/" in address else str(ipaddress.ip_address(address))
-
-
-Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], BeforeValidator(_list)]
-
-
-def _path(value: Any) -> Path:
-    # Pydantic takes an empty text for the working directory.
-    if not isinstance(value, str | Path) or not str(value).strip():
-        raise ValueError("a path is a text that is not empty")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError("there is no such home folder") from error
-
-
-FilePath = Annotated[Path, BeforeValidator(_path)]
-
-
-def _folder(path: Path) -> Path:
-    if "://" in str(path) or re.match(r"https?:/", str(path)):
-        raise ValueError("studies are served from a folder, not from an address")
-    return path
-
-
 class ServerConfiguration(BaseModel):
     """The server's set-up.
 
     Parameters
     ----------
     studies
-        Folder with the studies.
+        Folder with the studies; of an archive, the one for its labels and fetched images.
+    pacs
+        Address of the archive's DICOMweb service, or None.
+    pacs_credentials, pacs_certificate, pacs_cache_megabytes, pacs_cache_hours, pacs_refresh_seconds
+        See `covid_bert.pacs.settings.PacsSettings`.
     host, port
         Address to listen on.
     tokens_file
@@ -127,10 +85,16 @@ class ServerConfiguration(BaseModel):
         How the log is written: auto (JSON except on a terminal), json or text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    studies: Annotated[FilePath, AfterValidator(_folder)]
-    host: Annotated[str, AfterValidator(_host_name)] = "127.0.0.1"
+    studies: Folder
+    pacs: ArchiveAddress | None = None
+    pacs_credentials: FilePath | None = None
+    pacs_certificate: FilePath | None = None
+    pacs_cache_megabytes: int = Field(default=20_480, ge=1, le=10_485_760)
+    pacs_cache_hours: float = Field(default=168.0, gt=0, le=87_600, allow_inf_nan=False)
+    pacs_refresh_seconds: float = Field(default=5.0, ge=1, le=3600, allow_inf_nan=False)
+    host: HostName = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     tokens_file: FilePath | None = None
     tls_certificate: FilePath | None = None
@@ -138,7 +102,7 @@ class ServerConfiguration(BaseModel):
     allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
     trusted_proxies: Proxies = ()
-    root_path: Annotated[str, AfterValidator(_root_path)] = ""
+    root_path: RootPath = ""
     body_megabytes: int = Field(default=2048, ge=1, le=65536)
     # 1500 slices of 512 x 512: the thinnest chest CT in use.
     voxels_millions: int = Field(default=400, ge=1, le=2147)
@@ -160,6 +124,20 @@ class ServerConfiguration(BaseModel):
         if isinstance(value, bool):
             raise ValueError("it is not a switch, true or false")
         return value
+
+    @property
+    def archive(self) -> PacsSettings | None:
+        """The archive that has the studies; None where they are the folder's own."""
+        if self.pacs is None:
+            return None
+        return PacsSettings(
+            url=self.pacs,
+            credentials=self.pacs_credentials,
+            certificate=self.pacs_certificate,
+            cache_megabytes=self.pacs_cache_megabytes,
+            cache_hours=self.pacs_cache_hours,
+            refresh_seconds=self.pacs_refresh_seconds,
+        )
 
     @property
     def loopback(self) -> bool:
@@ -224,8 +202,12 @@ def load(
     unknown = next((name for name in values if name not in ServerConfiguration.model_fields), None)
     if unknown is not None:
         raise _not_known(unknown, origin[unknown])
-    if "studies" not in values:
+    if "studies" not in values and "pacs" not in values:
         raise ParameterError("No folder with studies was given.", "Give it with --studies.")
+    if is_address(values.get("studies")):
+        values["pacs"], origin["pacs"] = values.pop("studies"), origin["studies"]
+    if "studies" not in values:
+        values["studies"], origin["studies"] = kept_folder(str(values["pacs"])), origin["pacs"]
     try:
         configuration = ServerConfiguration.model_validate(values)
     except ValidationError as error:

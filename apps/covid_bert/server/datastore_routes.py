@@ -97,7 +97,7 @@ def _add_reading(app: FastAPI, store: StudyDatastore, whole: WholeStudies) -> No
 
     @app.get("/datastore/image", tags=["Datastore"], summary="Download an image", response_class=FileResponse)
     def image_file(image: Identifier) -> FileResponse:
-        path = Path(_found(store.get_image_uri(image)))
+        path = Path(_found(store.image_with_files(image)))
         if is_one_image(path):
             return FileResponse(path, media_type=_ANY_FILE, filename=path.name)
         written = whole.write(path)

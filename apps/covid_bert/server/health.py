@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import monailabel
 from fastapi import FastAPI, Request, Response
@@ -16,6 +17,8 @@ from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.errors import TokensUnusableError
 from covid_bert.logs import describe
 from covid_bert.main import CovidBertApp
+from covid_bert.pacs.errors import PacsError
+from covid_bert.pacs.studies import PacsStudies
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.replies import error_reply
 
@@ -60,12 +63,13 @@ def install(
         }
 
     @app.get("/readyz", tags=["Health"], summary="Say whether models and studies can be used", response_model=None)
-    def readyz(request: Request) -> JSONResponse | dict[str, str]:
+    def readyz(request: Request) -> JSONResponse | dict[str, Any]:
         reason = why_not_ready(opened, tokens_required)
         if reason is None and not queue_runs():
             reason = "The queue of jobs does not run; the server must be started again."
         if reason is None:
-            return {"status": "ready"}
+            archive = _archive(opened())
+            return {"status": "ready"} if archive is None else {"status": "ready", "archive": archive}
         return error_reply(
             request.scope,
             503,
@@ -78,6 +82,12 @@ def install(
     @app.get("/metrics", tags=["Health"], summary="Numbers for Prometheus", response_class=Response)
     def numbers() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _archive(app: CovidBertApp) -> dict[str, Any] | None:
+    """How the archive of the studies is: while it is down, those that are here can still be used."""
+    store = app.datastore()
+    return store.archive_state() if isinstance(store, PacsStudies) else None
 
 
 def why_not_ready(opened: Callable[[], CovidBertApp], tokens_required: Callable[[], bool]) -> str | None:
@@ -93,11 +103,10 @@ def why_not_ready(opened: Callable[[], CovidBertApp], tokens_required: Callable[
         app = opened()
         if not app.info()["models"]:
             return "No model could be opened."
-        studies = str(app.studies)
-        if not studies.startswith(("http://", "https://")) and not os.access(Path(studies), os.R_OK | os.X_OK):
+        if not os.access(Path(app.studies), os.R_OK | os.X_OK):
             return "The folder with the studies cannot be read."
         app.datastore().status()
-    except TokensUnusableError as error:
+    except (TokensUnusableError, PacsError) as error:
         logger.warning("Not ready: %s", error)
         return error.message
     except Exception as error:

@@ -47,14 +47,21 @@ def prepare(configuration: ServerConfiguration) -> None:
     MissingProgramError
         If MONAI Label is not installed.
     ParameterError
-        If the folder cannot be used.
+        If the folder, or what logs in to the archive, cannot be used.
     OutputError
         If the program's data folder cannot be written.
     """
     studies = configuration.studies
     require_monailabel()
+    from covid_bert.pacs.credentials import read_credentials
+    from covid_bert.pacs.settings import write_settings
+
     try:
         studies.mkdir(parents=True, exist_ok=True)
+        if configuration.archive is not None:
+            write_settings(studies, configuration.archive)
+            # A file that cannot be read is said now, not with the first study.
+            read_credentials(configuration.archive)
     except FileExistsError as error:
         raise ParameterError(f"{studies.name} is a file, not a folder.", "Give the folder with the studies.") from error
     except OSError as error:

@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -72,6 +73,25 @@ class Metrics:
 
         gauge = Gauge("covid_bert_queue_length", "Jobs that wait or run", registry=self.registry)
         gauge.set_function(known)
+
+    def follow_archive(self, state: Callable[[], dict[str, Any] | None]) -> None:
+        """Report how the archive of the studies is, asked for at each reading.
+
+        Parameters
+        ----------
+        state
+            Returns what `covid_bert.pacs.following.Following.to_json` does; None where there is no archive.
+        """
+
+        def age() -> float:
+            known = (state() or {}).get("list_age_seconds")
+            return math.nan if known is None else float(known)
+
+        ready = Gauge("covid_bert_archive_ready", "1 while the archive answers in time", registry=self.registry)
+        ready.set_function(lambda: float((state() or {}).get("state") == "ready"))
+        Gauge("covid_bert_archive_list_age_seconds", "Age of the list of studies", registry=self.registry).set_function(
+            age
+        )
 
     def follow_trainings(self, count: Callable[[str], int]) -> None:
         """Report how many trainings run and wait, asked for at each reading.

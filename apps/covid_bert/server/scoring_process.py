@@ -31,6 +31,7 @@ def open_scoring(studies: str, most_voxels: int) -> Compute:
     from torch.nn.modules.module import register_module_forward_pre_hook
 
     from covid_bert.active_learning.scoring import score_into
+    from covid_bert.pacs.retrieval import bring
     from covid_bert.volumes.assembly import voxel_limit
 
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
@@ -38,8 +39,10 @@ def open_scoring(studies: str, most_voxels: int) -> Compute:
 
     def compute(request: dict[str, Any], progress: Progress, _folder: Path) -> Outcome:
         # A step of a stage takes some tenths of a second on one thread; a layer, some hundredths.
+        image = Path(request["image"])
+        bring(image, progress)
         with voxel_limit(most_voxels), register_module_forward_pre_hook(lambda _module, _input: progress.step()):
-            scored = score_into(store, request["identifier"], Path(request["image"]), progress)
+            scored = score_into(store, request["identifier"], image, progress)
         return {}, {"scored": scored}
 
     return compute

@@ -25,6 +25,7 @@ from covid_bert.lesions import LESION_LABELS, LesionMask, check_possible, measur
 from covid_bert.lungs import METHOD_CHOICES, segment_lungs
 from covid_bert.lungs.mask import LUNG_LABELS, LungMask
 from covid_bert.lungs.measurements import measure_lungs
+from covid_bert.pacs.retrieval import bring
 from covid_bert.progress import Progress
 from covid_bert.systems import SYSTEMS, Classification, create
 from covid_bert.systems.assemble import lesion_measurement
@@ -101,6 +102,7 @@ class StudyTask(InferTask):
             if not parameters.image or not os.path.exists(parameters.image):  # noqa: PTH110 - false for any odd name
                 raise NotFoundError("The server has no study with that id.", "Ask for the list with GET /datastore/.")
             progress = _progress.get() or Progress()
+            bring(Path(parameters.image), progress)
             with progress.stage("reading"):
                 volume = read(parameters.image)
 
@@ -294,7 +296,5 @@ def _reply_folder() -> Path:
 
 
 def _temporary_path(parameters: InferParameters, shows: str) -> Path:
-    own = _folder.get()
-    if own is not None:
-        return own / f"{shows}{parameters.result_extension}"
-    return _reply_folder() / f"{uuid.uuid4().hex}{parameters.result_extension}"
+    own, suffix = _folder.get(), parameters.result_extension
+    return _reply_folder() / f"{uuid.uuid4().hex}{suffix}" if own is None else own / f"{shows}{suffix}"

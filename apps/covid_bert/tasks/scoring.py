@@ -13,6 +13,7 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.active_learning.scores import check_weights, signature, weights_digest
 from covid_bert.active_learning.scoring import score_into
 from covid_bert.errors import CovidBertError, OutputError, WeightsError
+from covid_bert.pacs.retrieval import bring
 from covid_bert.progress import Progress
 from covid_bert.tasks.strategies import LiveScores
 
@@ -53,6 +54,7 @@ class StudyScoring(ScoringMethod):
         device = request.get("device") or "auto"
         for identifier, image in todo.items():
             try:
+                bring(image)
                 done = score_into(
                     self._scores.store,
                     identifier,

@@ -77,7 +77,9 @@ def together(device: str) -> Iterator[Together]:
 def read_labels(request: RunRequest, studies: Path, cache: Path, progress: Progress) -> LabelSet:
     """Read the labels of a folder of studies; see `covid_bert.datastore.label_set.read_label_set`."""
     from covid_bert.datastore.label_set import read_label_set
+    from covid_bert.pacs.studies import bring_labelled
 
+    bring_labelled(studies, progress)
     # Classifiers look at the lungs, too: where people have corrected them, at those.
     classes = request.model != "lungs"
     rule = request.parameters.readers

@@ -22,7 +22,7 @@ MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 MAX_SIDE = 65_535
 # The kinds of PhotometricInterpretation that a CT can have.
 GREY = ("MONOCHROME1", "MONOCHROME2")
-_TAGS = [
+HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "FrameOfReferenceUID",
     "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "ConvolutionKernel", "RescaleSlope",
@@ -111,14 +111,21 @@ def read_headers(path: Path) -> list[SliceHeader]:
     UnreadableFileError
         If the header is damaged.
     """
-    dataset = read_header_of(path, _TAGS)
+    dataset = read_header_of(path, HEADER_TAGS)
     directory = guarded(path, lambda: str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == MEDIA_DIRECTORY)
     if not len(dataset) or directory:
         return []
-    return guarded(path, lambda: _parse(dataset, path))
+    return guarded(path, lambda: headers_of(dataset, path))
 
 
-def _parse(dataset: pydicom.Dataset, path: Path) -> list[SliceHeader]:
+def headers_of(dataset: pydicom.Dataset, path: Path) -> list[SliceHeader]:
+    """Return the headers of a data set with `HEADER_TAGS` and ``file_meta``, as `read_headers` does of a file.
+
+    Raises
+    ------
+    UnreadableFileError
+        If its frames or sides contradict each other; anything else where values are damaged: see `guarded`.
+    """
     frames = frames_of(dataset)
     stated = int(dataset.get("NumberOfFrames") or 1)
     if frames and len(frames) != stated:

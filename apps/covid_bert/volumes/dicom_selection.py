@@ -20,8 +20,8 @@ from covid_bert.errors import (
 from covid_bert.volumes.assembly import MIN_SLICES
 from covid_bert.volumes.dicom_headers import GREY, SliceHeader
 
-_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"}
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM", "SURVIEW"}
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _HOUNSFIELD_TYPES = {"", "HU", "US", "HU_MOD"}
 # Positions closer than this are one position (a monitoring series stays at one place).
 SAME_POSITION_MM = 0.02
@@ -97,7 +97,7 @@ def select_series(headers: list[SliceHeader], wanted: str | None, path: Path) ->
     """
     if wanted is not None:
         headers = _matching(headers, wanted, path)
-    reasons = [_reason_against(header) for header in headers]
+    reasons = [reason_against(header) for header in headers]
     candidates = _group(header for header, reason in zip(headers, reasons, strict=True) if not reason)
     aside = Counter(reason for reason in reasons if reason)
     if not candidates:
@@ -132,19 +132,19 @@ def select_series(headers: list[SliceHeader], wanted: str | None, path: Path) ->
     return chosen, tuple(f"{count} DICOM file(s) were left aside: {reason}." for reason, count in aside.items())
 
 
-def _reason_against(header: SliceHeader) -> str:
-    """Say why a file cannot be a slice of a CT volume; empty where it can."""
+def reason_against(header: SliceHeader) -> str:
+    """Return why a file cannot be a slice of a CT volume; empty where it can."""
     if not header.rows or not header.columns:
         return "not an image"
     if header.modality != "CT":
         return f"modality {header.modality or 'unknown'}"
-    if _LOCALIZERS & {part.upper() for part in header.image_type}:
+    if LOCALIZERS & {part.upper() for part in header.image_type}:
         return "localizer"
     if header.frames > 1:
         return "multi-frame"
     if header.samples != 1 or header.photometric not in GREY:
         return "colour image"
-    if header.sop_class_uid.startswith(_SECONDARY_CAPTURE) and header.position is None:
+    if header.sop_class_uid.startswith(SECONDARY_CAPTURE) and header.position is None:
         return "screen capture"
     if header.rescale_type not in _HOUNSFIELD_TYPES:
         return f"values in {header.rescale_type}, not HU"

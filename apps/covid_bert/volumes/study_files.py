@@ -10,6 +10,8 @@ from covid_bert.errors import UnreadableFileError
 from covid_bert.volumes.itk_headers import data_path, read_fields
 
 _DETACHED_SUFFIXES = (".mhd", ".nhdr")
+# In the folder of a study whose files come from elsewhere, and may be fetched again: it stands for them.
+STATE_FILE = ".series.json"
 
 
 def is_detached_header(path: Path) -> bool:
@@ -66,6 +68,18 @@ def study_files(image: Path) -> list[Path]:
         return sorted(item for item in image.rglob("*") if item.is_file())
     voxels = voxels_apart(image)
     return [image] if voxels is None else [image, voxels]
+
+
+def state_files(image: Path) -> list[Path]:
+    """Return the files that change whenever a study does: its own, or the one that stands for those.
+
+    Parameters
+    ----------
+    image
+        File or folder of the study; errors as in `study_files`.
+    """
+    state = image / STATE_FILE
+    return [state] if state.is_file() else study_files(image)
 
 
 def header_facts(header: Path) -> str:

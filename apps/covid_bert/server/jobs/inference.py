@@ -28,7 +28,7 @@ def open_app(studies: str, most_voxels: int) -> Compute:
     Parameters
     ----------
     studies
-        Folder or DICOMweb address of the studies, as the server has it.
+        Folder with the studies.
     most_voxels
         Larger studies are refused by what their header says.
     """

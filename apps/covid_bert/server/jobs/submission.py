@@ -135,8 +135,7 @@ class AppRequests:
         uri = self._app.datastore().get_image_uri(image)
         if not uri:
             raise NotFoundError("The server has no study with that id.", "Ask for the list with GET /datastore/.")
-        # The worker fetches a study from DICOMweb by its id.
-        return image if str(self._app.studies).startswith(("http://", "https://")) else str(uri)
+        return str(uri)
 
     def _session(self, session_id: str) -> str:
         sessions = self._app.sessions()
@@ -149,9 +148,9 @@ class AppRequests:
 
 def _study_state(image: str) -> list[Any]:
     """What changes whenever a study's files change: names, sizes, times and places on the disk."""
-    from covid_bert.volumes.study_files import study_files
+    from covid_bert.volumes.study_files import state_files
 
-    return [_file_state(file) for file in study_files(Path(image))]
+    return [_file_state(file) for file in state_files(Path(image))]
 
 
 def _file_state(file: Path) -> list[Any]:

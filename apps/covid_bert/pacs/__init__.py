@@ -1,0 +1,1 @@
+"""Archives that speak DICOMweb: their chest CT series as studies, and results stored beside them."""
