@@ -20,10 +20,6 @@ from served import served
 from starlette.applications import Starlette
 
 from covid_bert.errors import ServerError
-from covid_bert.server.access import Role
-from covid_bert.server.configuration import load
-from covid_bert.server.launch import uvicorn_options
-from covid_bert.server.layers import protected
 from covid_bert.logs import (
     FORMAT_VARIABLE,
     LogFormat,
@@ -33,6 +29,10 @@ from covid_bert.logs import (
     current_request,
     log_request,
 )
+from covid_bert.server.access import Role
+from covid_bert.server.configuration import load
+from covid_bert.server.launch import uvicorn_options
+from covid_bert.server.layers import protected
 from covid_bert.server.metrics import Metrics
 from covid_bert.server.tokens import LiveTokens, TokenFile
 
