@@ -16,7 +16,6 @@ import typer
 from covid_bert import RESEARCH_USE_ONLY, __version__
 from covid_bert.cli_groups import console, evaluate_app, token_app, weights_app
 from covid_bert.cli_operations import operations_app
-from covid_bert.cli_route import route_app
 from covid_bert.cli_training import train_app
 from covid_bert.errors import CovidBertError, OutputError
 
@@ -35,7 +34,6 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(token_app, name="token")
-app.add_typer(route_app, name="route")
 app.add_typer(operations_app)
 
 

@@ -1,4 +1,4 @@
-"""The commands for whoever runs a server or passes studies on: `doctor`, `audit`, `labels`, `backup`, `deidentify`."""
+"""The commands for whoever runs a server, or passes studies on: `doctor`, `audit`, `labels`, `route`, `backup`, `deidentify`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covid_bert.cli_groups import console
+from covid_bert.cli_route import route_app
 
 operations_app = typer.Typer()
 audit_app = typer.Typer(help="The record of who changed what on the server.", no_args_is_help=True)
@@ -16,6 +17,7 @@ labels_app = typer.Typer(
     help="The labels of several readers: compare them, carry them elsewhere.", no_args_is_help=True
 )
 operations_app.add_typer(labels_app, name="labels")
+operations_app.add_typer(route_app, name="route")
 
 StudiesOption = Annotated[Path, typer.Option("--studies", help="Folder with the studies, as the server has it.")]
 Studies = Annotated[Path, typer.Argument(help="Folder with the studies, as the server has it.")]

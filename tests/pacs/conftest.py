@@ -44,3 +44,20 @@ def proxy(orthanc):
 def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A router says where temporary files go; the next test has its own place."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the objects of one result, named in the order in which they are stored."""
+    from result_maker import classify, make_study
+
+    from covid_bert.pacs.classifying import write_results
+    from covid_bert.progress import Progress
+
+    class System:
+        def classify(self, volume, **_):
+            return classify(volume)
+
+    folder = tmp_path_factory.mktemp("template")
+    write_results(lambda _: System(), "cpu", make_study(folder / "study"), Progress(), folder / "results")
+    return folder / "results"

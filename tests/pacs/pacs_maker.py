@@ -106,7 +106,9 @@ def storing(answers: Callable[[pydicom.Dataset], int] = lambda _: 0, **options: 
     received: list[pydicom.Dataset] = []
 
     def store(event):
-        dataset = pydicom.dcmread(event.dataset_path) if hasattr(event.request, "_dataset_path") else event.dataset
+        # Objects go to files in a process that had a receiver.
+        dataset = pydicom.dcmread(event.dataset_path) if event.dataset_path else event.dataset
+        dataset.file_meta = event.file_meta
         status = answers(dataset)
         if status == 0:
             received.append(dataset)

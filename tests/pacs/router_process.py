@@ -1,4 +1,4 @@
-"""A router as a process of its own, with fake computing: `python router_process.py CONFIGURATION MARKS`."""
+"""A router as a process of its own, with fake computing: `python router_process.py CONFIGURATION MARKS TEMPLATE`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), *(str(HERE.parent / part) for part in ("volumes", "report/dicom", "."))]
+sys.path.insert(0, str(HERE))
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     settings = load(Path(sys.argv[1]))
     logs.configure(settings.log_format)
     os.umask(0o077)
-    router = Router(settings, FakeComputing(Path(sys.argv[2])))
+    router = Router(settings, FakeComputing(Path(sys.argv[2]), Path(sys.argv[3])))
     signal.signal(signal.SIGTERM, lambda *_: router.stop())
     print("ready", flush=True)
     router.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from result_maker import classify
 from volume_maker import phantom
 
 from covid_bert.errors import InputError, MissingSlicesError, MixedSeriesError
-from covid_bert.pacs.classifying import compute, read_chest
+from covid_bert.pacs.classifying import compute, read_chest, write_results
 from covid_bert.progress import Progress
 
 TALL = {"spacing": (12.0, 0.7, 0.9)}
@@ -99,7 +100,8 @@ def _request(study: Path, known: str | None = None) -> dict:
 def test_results_are_written_in_the_order_to_store_them_and_once(tmp_path: Path) -> None:
     study, out = tmp_path / "study", tmp_path / "out"
     make_study(study)
-    files, params = compute(lambda _: _System(), "cpu", _request(study), Progress(), out)
+    write = functools.partial(write_results, lambda _: _System(), "cpu")
+    files, params = compute(write, _request(study), Progress(), out)
     assert [path.name for path in sorted(files.values())] == [
         "0-lungs.dcm",
         "1-lesions.dcm",
@@ -107,11 +109,11 @@ def test_results_are_written_in_the_order_to_store_them_and_once(tmp_path: Path)
         "3-s1-small.report.dcm",
         "4-s1-small.picture.dcm",
     ]
-    again, _ = compute(lambda _: _System(), "cpu", _request(study, params["answer"]), Progress(), out)
+    again, _ = compute(write, _request(study, params["answer"]), Progress(), out)
     assert again == {}
 
 
 def test_what_cannot_be_classified_says_why(tmp_path: Path) -> None:
     make_study(tmp_path / "study", edit=setting("Modality", "MR"))
     with pytest.raises(InputError):
-        compute(lambda _: _System(), "cpu", _request(tmp_path / "study"), Progress(), tmp_path / "out")
+        compute(pytest.fail, _request(tmp_path / "study"), Progress(), tmp_path / "out")

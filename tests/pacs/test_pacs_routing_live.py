@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -42,16 +43,18 @@ HERE = Path(__file__).resolve().parent
 class Routing:
     """A router's process and what it has written."""
 
-    def __init__(self, folder: Path, configuration: Path) -> None:
-        self.folder, self.configuration = folder, configuration
-        self.computing = FakeComputing(folder / "marks")
+    def __init__(self, folder: Path, configuration: Path, template: Path) -> None:
+        self.folder = folder
+        self.computing = FakeComputing(folder / "marks", template)
+        self.command = [sys.executable, str(HERE / "router_process.py"), str(configuration)]
+        self.command += [str(self.computing.marks), str(template)]
         self.log = folder / "log"
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "router_process.py"), str(self.configuration), str(self.computing.marks)],
+                self.command,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -79,14 +82,20 @@ class Routing:
         wait_until(lambda: self.states().get(key) == state.value, f"{state} instead of {self.states()}")
 
 
+@pytest.fixture
+def routing(template: Path):
+    """Starts a router: see `_routing`."""
+    return functools.partial(_routing, template)
+
+
 @contextmanager
-def routing(folder: Path, **sections) -> Iterator[tuple[Routing, int]]:
+def _routing(template: Path, folder: Path, **sections) -> Iterator[tuple[Routing, int]]:
     """A running router with a receiver, and the receiver's port."""
     port = free_port()
     sections.setdefault("receiver", receiver_section(port))
     if "port" in sections["receiver"]:
         port = sections["receiver"]["port"]
-    made = Routing(folder, write_configuration(folder, **sections))
+    made = Routing(folder, write_configuration(folder, **sections), template)
     made.start()
     try:
         wait_until(lambda: _listens(port))
@@ -128,7 +137,7 @@ def entity(port: int, **options) -> dict:
     return {"kind": "dicom", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", **options}
 
 
-def test_from_storescu_to_the_archive_by_c_store(tmp_path: Path) -> None:
+def test_from_storescu_to_the_archive_by_c_store(tmp_path: Path, routing) -> None:
     store = require_program("storescu", "dcmtk")
     files = make_study(tmp_path / "study")
     with (
@@ -149,7 +158,7 @@ def test_from_storescu_to_the_archive_by_c_store(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in log.splitlines())
 
 
-def test_a_zip_drop_to_the_archive_by_dicomweb(tmp_path: Path) -> None:
+def test_a_zip_drop_to_the_archive_by_dicomweb(tmp_path: Path, routing) -> None:
     files = make_study(tmp_path / "study")
     (tmp_path / "drop").mkdir()
     watch = {"folder": str(tmp_path / "drop"), "settle_seconds": 0.5, "interval_seconds": 0.2}
@@ -161,7 +170,7 @@ def test_a_zip_drop_to_the_archive_by_dicomweb(tmp_path: Path) -> None:
         assert modalities(address) == RESULTS
 
 
-def test_kills_at_every_moment_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+def test_kills_at_every_moment_lose_nothing_and_do_nothing_twice(tmp_path: Path, routing) -> None:
     """Killed while it receives, classifies and sends; every object that was answered is there at the end."""
     with archive(tmp_path / "orthanc") as (address, port):
         studies = [make_study(tmp_path / f"study{index}") for index in range(3)]
@@ -193,7 +202,7 @@ def test_kills_at_every_moment_lose_nothing_and_do_nothing_twice(tmp_path: Path)
         assert instances(address) == 3 * len(RESULTS)
 
 
-def test_a_study_that_kills_the_router_itself_is_set_aside(tmp_path: Path) -> None:
+def test_a_study_that_kills_the_router_itself_is_set_aside(tmp_path: Path, routing) -> None:
     bad, good = make_study(tmp_path / "bad", "SLOW"), make_study(tmp_path / "good")
     with storing() as (port, received), routing(tmp_path, destination=entity(port), attempts=2) as (router, own):
         send(own, bad)
@@ -208,7 +217,7 @@ def test_a_study_that_kills_the_router_itself_is_set_aside(tmp_path: Path) -> No
         assert len(received) == len(RESULTS)
 
 
-def test_a_stop_in_order_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_stop_in_order_ends_at_once_and_loses_nothing(tmp_path: Path, routing) -> None:
     files = make_study(tmp_path / "study", "SLOW")
     with storing() as (port, _), routing(tmp_path, destination=entity(port)) as (router, own):
         send(own, files)
@@ -217,7 +226,7 @@ def test_a_stop_in_order_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
         assert router.states() == {key_of(files): State.READY.value}
 
 
-def test_a_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
+def test_a_destination_that_comes_back_gets_everything(tmp_path: Path, routing) -> None:
     files, later = make_study(tmp_path / "study"), free_port()
     with routing(tmp_path, destination=entity(later)) as (router, own):
         send(own, files)
@@ -232,7 +241,7 @@ def test_a_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
             wait_until(lambda: json.loads(health.read_text())["well"])
 
 
-def test_half_a_study_is_set_aside_with_its_reason_and_completed_by_the_rest(tmp_path: Path) -> None:
+def test_half_a_study_is_set_aside_with_its_reason_and_completed_by_the_rest(tmp_path: Path, routing) -> None:
     files = make_study(tmp_path / "study")
     with (
         storing() as (port, received),
@@ -248,7 +257,7 @@ def test_half_a_study_is_set_aside_with_its_reason_and_completed_by_the_rest(tmp
         assert len(received) == len(RESULTS)
 
 
-def test_tls_on_both_sides(tmp_path: Path) -> None:
+def test_tls_on_both_sides(tmp_path: Path, routing) -> None:
     certificate, key = make_certificate(tmp_path)
     tls = {"certificate": str(certificate), "key": str(key), "authority": str(certificate)}
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -275,14 +284,9 @@ def test_tls_on_both_sides(tmp_path: Path) -> None:
         assert len(received) == len(RESULTS)
 
 
-def test_one_router_for_one_spool_folder(tmp_path: Path) -> None:
+def test_one_router_for_one_spool_folder(tmp_path: Path, routing) -> None:
     with storing() as (port, _), routing(tmp_path, destination=entity(port)) as (router, _):
-        other = subprocess.run(
-            [sys.executable, str(HERE / "router_process.py"), str(router.configuration), str(tmp_path / "marks")],
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        other = subprocess.run(router.command, capture_output=True, text=True, timeout=240)
         assert other.returncode != 0
         assert "BusyError" in other.stderr
         os.kill(router.process.pid, signal.SIGTERM)

@@ -39,10 +39,10 @@ class Place:
 class Line:
     """The stages of a router, one step at a time."""
 
-    def __init__(self, folder: Path, *, seconds: float = 600.0) -> None:
+    def __init__(self, folder: Path, template: Path, *, seconds: float = 600.0) -> None:
         self.spool = Spool(folder / "spool", reserve_bytes=1)
         self.place, self.stop = Place(), threading.Event()
-        self.computing = FakeComputing(folder / "marks")
+        self.computing = FakeComputing(folder / "marks", template)
         self.classifier = Classifier(
             self.spool,
             self.computing,
@@ -65,8 +65,8 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path):
-    line = Line(tmp_path)
+def line(tmp_path: Path, template: Path):
+    line = Line(tmp_path, template)
     yield line
     line.classifier.end()
     line.spool.close()
@@ -101,8 +101,8 @@ def test_an_unexpected_error_is_told_without_its_message(line: Line, tmp_path: P
     assert PATIENT_NAME not in str(line.spool.queue.find(key))
 
 
-def test_a_study_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    line = Line(tmp_path, seconds=0.5)
+def test_a_study_that_takes_too_long_is_ended(tmp_path: Path, template: Path) -> None:
+    line = Line(tmp_path, template, seconds=0.5)
     key = put_all(line.spool, make_study(tmp_path / "study", "SLOW"))
     line.classify()
     assert line.state(key) == (State.ASIDE, "too-long")

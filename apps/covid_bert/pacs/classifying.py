@@ -49,20 +49,21 @@ class Classifying:
         def made(where: str) -> Any:
             return create(self.system, self.configuration, device=where, lungs=self.lungs)
 
-        return functools.partial(compute, made, self.device)
+        return functools.partial(compute, functools.partial(write_results, made, self.device))
 
 
 def compute(
-    made: Callable[[str], Any], device: str, request: dict[str, Any], progress: Progress, folder: Path
+    write: Callable[[Volume, Progress, Path], dict[str, Path]],
+    request: dict[str, Any],
+    progress: Progress,
+    folder: Path,
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Classify a study, and write its results.
+    """Read a study, and have it classified unless it is what it was.
 
     Parameters
     ----------
-    made
-        Gives the system on a device.
-    device
-        As for `covid_bert.systems.create`.
+    write
+        Called as ``write(volume, progress, folder)``; returns the results by kind.
     request
         ``study`` is its folder, ``known`` what its last result is about, and ``forced`` whether the slices that are
         there shall do.
@@ -83,14 +84,41 @@ def compute(
     CovidBertError
         If the study cannot be classified now, or at all.
     """
-    from covid_bert.report.dicom import dicom_results, read_source, write_objects
-    from covid_bert.systems.memory import on_card_or_processor
-
     with progress.stage("reading"):
         volume = read_chest(Path(request["study"]), forced=request["forced"])
     answer = f"{volume.identifier}-{hashlib.sha256(volume.source.series_instance_uid.encode()).hexdigest()[:16]}"
     if answer == request["known"]:
         return {}, {"answer": answer}
+    files = write(volume, progress, folder)
+    return files, {"answer": answer, "seconds": progress.seconds}
+
+
+def write_results(
+    made: Callable[[str], Any], device: str, volume: Volume, progress: Progress, folder: Path
+) -> dict[str, Path]:
+    """Classify a volume and write its DICOM objects, named in the order in which they are to be stored.
+
+    Parameters
+    ----------
+    made
+        Gives the system on a device.
+    device
+        As for `covid_bert.systems.create`.
+    volume
+        Read from DICOM files that are still there.
+    progress
+        Receives stage and fraction.
+    folder
+        For the objects.
+
+    Returns
+    -------
+    dict of str to Path
+        By kind.
+    """
+    from covid_bert.report.dicom import dicom_results, read_source, write_objects
+    from covid_bert.systems.memory import on_card_or_processor
+
     source = read_source(volume)
     classification = on_card_or_processor(
         volume, device, lambda study, where: made(where).classify(study, progress=progress)
@@ -99,11 +127,10 @@ def compute(
     with progress.stage("dicom"):
         objects = dicom_results(source, volume, classification)
         paths = write_objects(objects, folder, f"{provenance.system}-{provenance.configuration}")
-    files = {
+    return {
         kind: path.rename(path.with_name(f"{number}-{path.name}"))
         for number, (kind, path) in enumerate(zip(objects, paths, strict=True))
     }
-    return files, {"answer": answer, "seconds": progress.seconds}
 
 
 def read_chest(folder: Path, *, forced: bool = False) -> Volume:

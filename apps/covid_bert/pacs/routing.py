@@ -82,6 +82,7 @@ class Router:
 
     def start(self) -> None:
         """Begin: everything is done on threads, and in a process for the computations."""
+        self._classifier.start()
         if self._receiver is not None:
             self._receiver.start()
         steps: list[tuple[Callable[[], bool], float]] = [

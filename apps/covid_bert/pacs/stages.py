@@ -105,6 +105,11 @@ class Classifier:
         """What keeps all studies from being classified; None where nothing does."""
         return self._pauses.trouble
 
+    def start(self) -> None:
+        """Start the process, whose imports take seconds, before there is a study."""
+        if self._worker is None:
+            self._worker = Worker(self._make_compute)
+
     def step(self) -> bool:
         """Classify one study; False if there is none."""
         queue, now = self._spool.queue, time.time()
@@ -153,13 +158,13 @@ class Classifier:
 
     def _compute(self, request: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Return what the process says, or raise what it raised."""
-        if self._worker is None:
-            self._worker = Worker(self._make_compute)
-        end = time.monotonic() + self._seconds
+        self.start()
+        worker, end = self._worker, time.monotonic() + self._seconds
+        assert worker is not None
         try:
-            self._worker.run(request, folder)
+            worker.run(request, folder)
             while True:
-                told = self._worker.receive(_POLL_SECONDS)
+                told = worker.receive(_POLL_SECONDS)
                 if told is not None and "error" in told:
                     raise _error_of(told["error"])
                 if told is not None and "files" in told:
