@@ -28,9 +28,9 @@ import psutil  # type: ignore[import-untyped]
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from covid_bert.pacs.queue_list import QueuedStudy, QueueList, State
 from covid_bert.phantom import make
 from covid_bert.phantom.writer import write_dicom
+from covid_bert.router.queue_list import QueuedStudy, QueueList, State
 from orthanc_server import free_port, running_orthanc
 from server.measuring import nearest_rank
 

@@ -19,7 +19,7 @@ FLOW = [
     *("report", "deidentification", "training", "evaluation", "retraining", "active_learning"),
 ]
 ENTRIES = [
-    *("client", "datastore", "pacs", "tasks", "server", "commands", "main"),
+    *("client", "datastore", "pacs", "router", "tasks", "server", "commands", "main"),
     *("cli", "cli_groups", "cli_operations", "cli_route", "cli_training"),
 ]
 COMMON = {"errors", "files", "databases", "progress", "logs", "workers", "__init__"}

@@ -1,4 +1,4 @@
-"""The commands for whoever runs a server, or passes studies on: `doctor`, `audit`, `labels`, `route`, `deidentify`, ..."""
+"""The commands for whoever runs a server, or passes studies on: `doctor`, `audit`, `labels`, `backup` and so on."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ route_app = typer.Typer(
     help="Beside the PACS: receive studies, classify them, store the results as DICOM.", no_args_is_help=True
 )
 
-Configuration = Annotated[Path, typer.Option(help="TOML file of the router; docs/dicom.md has one.")]
+Configuration = Annotated[Path, typer.Option(help="TOML file of the router; docs/pacs.md has one.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Studies as in the list; the first digits suffice.")]
 AllAside = Annotated[bool, typer.Option("--all-aside", help="All that were set aside.")]
 

@@ -13,10 +13,10 @@ import pytest
 from command_line import run
 
 from covid_bert.errors import ParameterError
-from covid_bert.pacs.queue import Queue
-from covid_bert.pacs.route_configuration import EntitySection, TlsSection, load
 from covid_bert.phantom import make
 from covid_bert.phantom.writer import write_dicom
+from covid_bert.router.configuration import EntitySection, TlsSection, load
+from covid_bert.router.queue import Queue
 
 KEY, OTHER = "a1" * 16, "b2" * 16
 RECEIVER = '[receiver]\npeers = [{ae_title = "PACS", address = "192.0.2.7"}]\n'

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from covid_bert import RESEARCH_USE_ONLY, logs
 from covid_bert.errors import NotFoundError, ServerError
-from covid_bert.pacs.queue_list import DATABASE, QueuedStudy, QueueList, State
-from covid_bert.pacs.route_configuration import load
+from covid_bert.router.configuration import load
+from covid_bert.router.queue_list import DATABASE, QueuedStudy, QueueList, State
 
 # A router writes how it is every two seconds.
 _FRESH_SECONDS = 30.0
@@ -28,7 +28,7 @@ def run(configuration: Path, console: Console) -> None:
     Parameters
     ----------
     configuration
-        TOML file; see `covid_bert.pacs.route_configuration.RouteConfiguration`.
+        TOML file; see `covid_bert.router.configuration.RouteConfiguration`.
     console
         For the line that says that it runs.
 
@@ -37,7 +37,7 @@ def run(configuration: Path, console: Console) -> None:
     ParameterError, ServerError, BusyError, OutputError
         If it cannot be started.
     """
-    from covid_bert.pacs.routing import Router
+    from covid_bert.router.routing import Router
 
     settings = load(configuration)
     logs.configure(settings.log_format)
@@ -97,7 +97,7 @@ def retry(configuration: Path, names: list[str], console: Console, *, all_aside:
 
 def drop(configuration: Path, names: list[str], console: Console, *, all_aside: bool) -> None:
     """Forget studies, and remove their files and results; errors and parameters as for `retry`."""
-    from covid_bert.pacs.spool import Spool
+    from covid_bert.router.spool import Spool
 
     settings = load(configuration)
     spool = Spool(settings.spool, reserve_bytes=settings.reserve_bytes)
@@ -115,7 +115,7 @@ def health(configuration: Path) -> int:
     int
         0 if it runs and all is well, else 9.
     """
-    from covid_bert.pacs.routing import HEALTH_FILE
+    from covid_bert.router.routing import HEALTH_FILE
 
     try:
         text = (load(configuration).spool / HEALTH_FILE).read_text(encoding="utf-8")

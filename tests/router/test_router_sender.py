@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pacs_maker import storing
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 from result_maker import classify, make_study
+from router_maker import storing
 
 from covid_bert.errors import OutputError
 from covid_bert.pacs.errors import PacsDownError, PacsRefusedError, PacsRejectedError
-from covid_bert.pacs.sender import EntityDestination, FolderDestination
 from covid_bert.report.dicom import dicom_results, read_source, write_objects
+from covid_bert.router.sender import EntityDestination, FolderDestination
 from orthanc_server import free_port
 
 

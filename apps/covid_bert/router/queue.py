@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from covid_bert.errors import CovidBertError, WorkerDiedError
-from covid_bert.pacs.queue_list import QueuedStudy, QueueList
+from covid_bert.router.queue_list import QueuedStudy, QueueList
 
 TRANSFER_CUT = "transfer-cut"
 _CUT_REASON = "The transfer of the study did not end in order: slices may be missing."

@@ -11,12 +11,12 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_maker import compress
-from pacs_maker import LOCAL, associate, key_of, make_study, receiving, send, wait_until
+from router_maker import LOCAL, associate, key_of, make_study, receiving, send, wait_until
 
 from covid_bert.errors import OutputError
-from covid_bert.pacs.connections import LONGEST_UNIT_BYTES, Peer
-from covid_bert.pacs.queue_list import State
-from covid_bert.pacs.spool import Spool
+from covid_bert.router.connections import LONGEST_UNIT_BYTES, Peer
+from covid_bert.router.queue_list import State
+from covid_bert.router.spool import Spool
 from covid_bert.volumes import read
 from needed import require_program
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from covid_bert.errors import ConflictError, InternalError, MissingSlicesError, NotChestError, NotFoundError
-from covid_bert.pacs.queue import TRANSFER_CUT, Queue
-from covid_bert.pacs.queue_list import State
+from covid_bert.router.queue import TRANSFER_CUT, Queue
+from covid_bert.router.queue_list import State
 
 KEY, OTHER = "a" * 32, "b" * 32
 QUIET, PATIENCE = 10.0, 100.0

@@ -11,14 +11,14 @@ from pathlib import Path
 import pydicom
 import pytest
 from fake_computing import FakeComputing
-from pacs_maker import make_study, put_all
+from router_maker import make_study, put_all
 from volume_maker import PATIENT_NAME
 
 from covid_bert.errors import CovidBertError
 from covid_bert.pacs.errors import PacsDownError, PacsRejectedError
-from covid_bert.pacs.queue_list import State
-from covid_bert.pacs.spool import Spool
-from covid_bert.pacs.stages import Classifier, Deliverer, Pauses
+from covid_bert.router.queue_list import State
+from covid_bert.router.spool import Spool
+from covid_bert.router.stages import Classifier, Deliverer, Pauses
 
 ATTEMPTS = 2
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from covid_bert.errors import BusyError, OutputError, UnreadableFileError
 from covid_bert.files import remove_abandoned, replacing, sync
-from covid_bert.pacs.queue import Queue
+from covid_bert.router.queue import Queue
 from covid_bert.volumes.dicom_files import guarded, read_header_of
 
 # CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image. Nothing else is taken: results of this program, which

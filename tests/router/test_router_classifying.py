@@ -9,13 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_maker import make_series, setting
-from pacs_maker import make_study
 from result_maker import classify
+from router_maker import make_study
 from volume_maker import phantom
 
 from covid_bert.errors import InputError, MissingSlicesError, MixedSeriesError
-from covid_bert.pacs.classifying import compute, read_chest, write_results
 from covid_bert.progress import Progress
+from covid_bert.router.classifying import compute, read_chest, write_results
 
 TALL = {"spacing": (12.0, 0.7, 0.9)}
 

@@ -22,11 +22,11 @@ from covid_bert.errors import (
     WorkerDiedError,
 )
 from covid_bert.logs import describe
-from covid_bert.pacs.classifying import INCOMPLETE
 from covid_bert.pacs.errors import PacsError, PacsRejectedError
-from covid_bert.pacs.queue_list import QueuedStudy
-from covid_bert.pacs.sender import Destination
-from covid_bert.pacs.spool import Spool
+from covid_bert.router.classifying import INCOMPLETE
+from covid_bert.router.queue_list import QueuedStudy
+from covid_bert.router.sender import Destination
+from covid_bert.router.spool import Spool
 from covid_bert.workers import MakeCompute, Worker
 
 logger = logging.getLogger(__name__)

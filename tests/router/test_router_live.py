@@ -20,7 +20,7 @@ import pydicom
 import pytest
 from certificates import make_certificate
 from fake_computing import FakeComputing
-from pacs_maker import (
+from router_maker import (
     associate,
     key_of,
     make_study,
@@ -32,7 +32,7 @@ from pacs_maker import (
 )
 from volume_maker import PATIENT_ID, PATIENT_NAME
 
-from covid_bert.pacs.queue_list import QueueList, State
+from covid_bert.router.queue_list import QueueList, State
 from needed import require_program
 from orthanc_server import free_port, running_orthanc
 

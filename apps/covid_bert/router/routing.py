@@ -15,13 +15,13 @@ from typing import Any
 from covid_bert.errors import CovidBertError
 from covid_bert.files import write_private
 from covid_bert.logs import describe
-from covid_bert.pacs.classifying import Classifying
-from covid_bert.pacs.receiver import Receiver
-from covid_bert.pacs.route_configuration import EntitySection, RouteConfiguration, WebSection
-from covid_bert.pacs.sender import Destination, EntityDestination, FolderDestination, WebDestination
-from covid_bert.pacs.spool import Spool
-from covid_bert.pacs.stages import Classifier, Deliverer, Pauses
-from covid_bert.pacs.watching import WatchedFolder
+from covid_bert.router.classifying import Classifying
+from covid_bert.router.configuration import EntitySection, RouteConfiguration, WebSection
+from covid_bert.router.receiver import Receiver
+from covid_bert.router.sender import Destination, EntityDestination, FolderDestination, WebDestination
+from covid_bert.router.spool import Spool
+from covid_bert.router.stages import Classifier, Deliverer, Pauses
+from covid_bert.router.watching import WatchedFolder
 from covid_bert.workers import MakeCompute
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from covid_bert.errors import CovidBertError, InputError, ServerError
-from covid_bert.pacs.connections import GuardedServer, Peer, end_connection
-from covid_bert.pacs.spool import CT_CLASSES, Spool, identify
+from covid_bert.router.connections import GuardedServer, Peer, end_connection
+from covid_bert.router.spool import CT_CLASSES, Spool, identify
 
 logger = logging.getLogger(__name__)
 

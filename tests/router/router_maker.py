@@ -16,9 +16,9 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import CTImageStorage
 from volume_maker import phantom
 
-from covid_bert.pacs.connections import Peer
-from covid_bert.pacs.receiver import Receiver
-from covid_bert.pacs.spool import Spool, identify
+from covid_bert.router.connections import Peer
+from covid_bert.router.receiver import Receiver
+from covid_bert.router.spool import Spool, identify
 
 LOCAL = (Peer("PACS", ip_network("127.0.0.1")),)
 MEGABYTE = 2**20

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from covid_bert.databases import Database
 from covid_bert.errors import InputError, OutputError, UnreadableFileError
-from covid_bert.pacs.spool import Identity, Spool, identify
+from covid_bert.router.spool import Identity, Spool, identify
 from covid_bert.volumes.archive import unpacked
 from covid_bert.volumes.dicom_files import is_dicom
 from covid_bert.volumes.dicom_headers import files_below

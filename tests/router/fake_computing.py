@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 
 from covid_bert.errors import WeightsError
-from covid_bert.pacs.classifying import compute
+from covid_bert.router.classifying import compute
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from pacs_maker import key_of, make_study
+from router_maker import key_of, make_study
 from volume_maker import PATIENT_NAME
 
 from covid_bert.errors import OutputError
-from covid_bert.pacs.queue_list import State
-from covid_bert.pacs.spool import Spool
-from covid_bert.pacs.watching import WatchedFolder
+from covid_bert.router.queue_list import State
+from covid_bert.router.spool import Spool
+from covid_bert.router.watching import WatchedFolder
 
 SETTLE = 10.0
 

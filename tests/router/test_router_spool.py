@@ -9,12 +9,12 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_maker import setting
-from pacs_maker import key_of, make_study, put_all
+from router_maker import key_of, make_study, put_all
 from volume_maker import PATIENT_ID, PATIENT_NAME
 
 from covid_bert.errors import BusyError, OutputError, UnreadableFileError
-from covid_bert.pacs.queue_list import State
-from covid_bert.pacs.spool import Spool, identify
+from covid_bert.router.queue_list import State
+from covid_bert.router.spool import Spool, identify
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ def main() -> None:
     from fake_computing import FakeComputing
 
     from covid_bert import logs
-    from covid_bert.pacs.route_configuration import load
-    from covid_bert.pacs.routing import Router
+    from covid_bert.router.configuration import load
+    from covid_bert.router.routing import Router
 
     settings = load(Path(sys.argv[1]))
     logs.configure(settings.log_format)

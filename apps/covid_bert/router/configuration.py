@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from covid_bert.errors import ParameterError
 from covid_bert.logs import LogFormat
-from covid_bert.pacs.connections import Peer
 from covid_bert.pacs.settings import check_address
+from covid_bert.router.connections import Peer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -296,5 +296,5 @@ def load(file: Path) -> RouteConfiguration:
         name = ".".join(str(part) for part in first["loc"]) or "its content"
         raise ParameterError(
             f"In {file.name}, {name} is wrong: {first['msg'].removeprefix('Value error, ')}.",
-            "Correct it there; docs/dicom.md says what it may be.",
+            "Correct it there; docs/pacs.md says what it may be.",
         ) from error
