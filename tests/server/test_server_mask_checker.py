@@ -10,7 +10,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from covid_bert.server.jobs.worker import MakeCompute, Worker
 
 from covid_bert.errors import (
     CovidBertError,
@@ -22,6 +21,7 @@ from covid_bert.errors import (
 )
 from covid_bert.server import reader
 from covid_bert.server.mask_checker import MaskChecker
+from covid_bert.workers import MakeCompute, Worker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
 SHAPE = (12, 10, 8)
