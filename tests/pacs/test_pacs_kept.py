@@ -10,7 +10,7 @@ import pytest
 
 from covid_bert.datastore.scan import Scanner
 from covid_bert.errors import OutputError
-from covid_bert.pacs.kept import IMAGES, Kept, SeriesRecord, identifier_of_series, read_record
+from covid_bert.pacs.kept import IMAGES, Kept, SeriesRecord, identifier_of_series, read_record, worth_fetching
 from covid_bert.pacs.settings import PacsSettings, write_settings
 
 _MEBIBYTE = 2**20
@@ -55,6 +55,20 @@ def test_the_one_that_was_used_longest_ago_makes_room(tmp_path: Path, kept: Kept
     assert read_record(older) is not None, "it is still offered"
     kept.make_room(2 * _MEBIBYTE, 3)
     assert [_here(image) for image in (old, older, new)] == [False, False, True]
+
+
+def test_only_a_sample_is_fetched_for_nothing_but_its_scores(
+    tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("covid_bert.pacs.kept._SAMPLE", 3)
+    for number in range(6):
+        kept.offer(SeriesRecord(study="1.2", series=f"1.9.{number}", instances=1))
+    studies = {name: tmp_path / name for name in sorted(kept.names())}
+    assert list(worth_fetching(studies)) == list(studies)[:3]
+    (tmp_path / list(studies)[4] / IMAGES).mkdir()
+    (tmp_path / "own").mkdir()
+    studies["own"] = tmp_path / "own"
+    assert list(worth_fetching(studies)) == [*list(studies)[:3], list(studies)[4], "own"]
 
 
 def test_images_of_labelled_studies_stay_and_do_not_count(tmp_path: Path, kept: Kept) -> None:

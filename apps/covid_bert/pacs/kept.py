@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -37,6 +37,8 @@ _PREFIX = "series-"
 _IN_USE_SECONDS = 300.0
 _MEBIBYTE = 2**20
 _LEFT_FREE_BYTES = 512 * _MEBIBYTE
+# An archive may have tens of thousands of series: nobody wants all of them fetched to choose the next study.
+_SAMPLE = 200
 
 
 class SeriesRecord(BaseModel):
@@ -81,6 +83,26 @@ def free_bytes(folder: Path) -> int:
 def no_room() -> OutputError:
     """Return the error of a disk that is too full for images."""
     return OutputError("The server's disk has no room for this series.", "Make room on it.")
+
+
+def worth_fetching(studies: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out series of an archive whose images would be fetched for nothing but their scores, except for a sample.
+
+    Parameters
+    ----------
+    studies
+        Folder of each study by its id, those first that matter most; ids are hashes, so that the first are a sample.
+
+    Returns
+    -------
+    dict
+        The sample, the series whose images are here, and studies that are not of an archive, in their order.
+    """
+    return {
+        identifier: image
+        for place, (identifier, image) in enumerate(studies.items())
+        if place < _SAMPLE or (image / IMAGES).is_dir() or not (image / STATE_FILE).is_file()
+    }
 
 
 class Kept:

@@ -13,6 +13,7 @@ from covid_bert.active_learning.score_store import ScoreStore
 from covid_bert.active_learning.scores import check_weights, signature, weights_digest
 from covid_bert.active_learning.scoring import score_into
 from covid_bert.errors import CovidBertError, OutputError, WeightsError
+from covid_bert.pacs.kept import worth_fetching
 from covid_bert.pacs.retrieval import bring
 from covid_bert.progress import Progress
 from covid_bert.tasks.strategies import LiveScores
@@ -85,7 +86,9 @@ def studies_of(datastore: Datastore) -> dict[str, Path]:
 
 
 def missing(store: ScoreStore, studies: dict[str, Path]) -> dict[str, Path]:
-    """Forget what is out of date, and return the studies that the live weights have not scored, in their order.
+    """Forget what is out of date, and return the studies that the live weights are to score, in their order.
+
+    Of an archive that is a sample; see `covid_bert.pacs.kept.worth_fetching`.
 
     Raises
     ------
@@ -97,5 +100,6 @@ def missing(store: ScoreStore, studies: dict[str, Path]) -> dict[str, Path]:
     check_weights()
     weights = weights_digest()
     store.prune(studies, weights)
-    lacking = store.missing([(identifier, signature(image)) for identifier, image in studies.items()], weights)
+    candidates = worth_fetching(studies)
+    lacking = store.missing([(identifier, signature(image)) for identifier, image in candidates.items()], weights)
     return {identifier: studies[identifier] for identifier in lacking}
