@@ -117,6 +117,7 @@ def compress(source: Path, target: Path) -> None:
     writer.SetImage(change.GetOutput())
     if not writer.Write():
         raise RuntimeError(f"{target.name} cannot be written.")
+    state_representations(target)
     before, after = pydicom.dcmread(source), pydicom.dcmread(target)
     if not np.array_equal(before.pixel_array, after.pixel_array):
         raise RuntimeError(f"The pixels of {source.name} changed.")
@@ -126,6 +127,18 @@ def compress(source: Path, target: Path) -> None:
     ]
     if changed or added - ADDED_ATTRIBUTES:
         raise RuntimeError(f"Attributes of {source.name} changed: {changed}, {added}.")
+
+
+def state_representations(path: Path) -> None:
+    """Write a file anew with each attribute under the value representation of the standard, where it said UN.
+
+    Archives refuse files whose identifiers are of an unknown kind.
+    """
+    dataset = pydicom.dcmread(path)
+    # pydicom looks a representation up when the element is looked at.
+    for _ in dataset.iterall():
+        pass
+    dataset.save_as(path, write_like_original=True)
 
 
 def check_deidentified(path: Path) -> None:

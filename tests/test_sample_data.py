@@ -103,3 +103,11 @@ def test_own_reader_agrees(study):
     assert volume.shape == values.shape
     # All three files store their columns from right to left and their rows from front to back.
     assert np.array_equal(volume.array, np.maximum(values, -1024))
+
+
+def test_archives_know_what_each_attribute_is():
+    for path in sorted((FOLDER / "lung_dx_a0001").iterdir()):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        # As it stands in the file: pydicom looks the kind up once an element is looked at.
+        unknown = [tag for tag in sorted(header.keys()) if header.get_item(tag).VR == "UN"]
+        assert not [tag for tag in unknown if pydicom.datadict.dictionary_has_tag(tag)], path.name
