@@ -157,7 +157,7 @@ class Batch:
         for path in inputs:
             folders = (self.out, *self.other_folders)
             if path.is_dir() and any(folder.resolve().is_relative_to(path) for folder in folders):
-                raise ParameterError("An output folder lies inside a study.", "Choose --out (and --dicom) outside of it.")
+                raise ParameterError("Results would lie inside a study.", "Choose --out (and --dicom) outside of it.")
         with self._own_folder():
             index = Index.load(self.out)
             done: list[Entry] = []
