@@ -58,7 +58,7 @@ def show(configuration: Path, console: Console, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([study.to_json() for study in studies], indent=1))
         return
-    table = Table(title=f"{len(studies)} studies")
+    table = Table(title="1 study" if len(studies) == 1 else f"{len(studies)} studies")
     for column in ("study", "state", "files", "last file", "reason"):
         table.add_column(column, overflow="fold")
     for study in studies:
