@@ -7,6 +7,7 @@ number of elements of a header, and what a deflated file may grow to. Header val
 from __future__ import annotations
 
 import logging
+import string
 import struct
 import warnings
 import zlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pydicom
+from pydicom.charset import default_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
@@ -40,6 +42,7 @@ MAX_HEADER_BYTES = 48 * 2**20
 MAX_SEQUENCE_ITEMS = 300_000
 _MAX_READS = 3_000_000
 _CHUNK = 2**20
+_ASCII = string.printable
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # The VR of the first attribute of group 0008 in explicit files.
 _FIRST_VRS = (b"UL", b"CS", b"UI", b"DA", b"LO", b"SH")
@@ -72,7 +75,7 @@ def read_header_of(path: Path, tags: Sequence[str] | None) -> pydicom.Dataset:
     UnreadableFileError
         If the header is damaged, or larger than any CT's.
     """
-    return guarded(path, lambda: _read(path, tags, MAX_HEADER_BYTES, _at_pixels))
+    return guarded(path, lambda: _legible(_read(path, tags, MAX_HEADER_BYTES, _at_pixels)))
 
 
 def read_image_of(path: Path, tags: Sequence[str], pixel_bytes: int) -> pydicom.Dataset:
@@ -92,7 +95,7 @@ def read_image_of(path: Path, tags: Sequence[str], pixel_bytes: int) -> pydicom.
     UnreadableFileError
         If the file is damaged, or deflated pixel data are larger.
     """
-    return guarded(path, lambda: _read(path, tags, MAX_HEADER_BYTES + pixel_bytes, None))
+    return guarded(path, lambda: _legible(_read(path, tags, MAX_HEADER_BYTES + pixel_bytes, None)))
 
 
 def guarded(path: Path, parse: Callable[[], _Result]) -> _Result:
@@ -223,6 +226,24 @@ def _inflated(
     dataset.file_meta = meta
     dataset.is_implicit_VR, dataset.is_little_endian = False, True
     return dataset
+
+
+def _legible(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """Let no stated character set spoil the letters that all sets of DICOM share.
+
+    pydicom takes the name of any of Python's encodings, those of compressed data among them.
+    """
+    stated = dataset.read_encoding or default_encoding
+    if not all(_keeps_ascii(name) for name in ([stated] if isinstance(stated, str) else stated)):
+        dataset.set_original_encoding(dataset.is_implicit_VR, dataset.is_little_endian, default_encoding)
+    return dataset
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    try:
+        return _ASCII.encode("ascii").decode(encoding) == _ASCII
+    except (LookupError, ValueError):
+        return False
 
 
 def _listed(tags: Sequence[str] | None) -> list[str] | None:
