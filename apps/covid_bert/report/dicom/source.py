@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from nibabel import orientations
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from covid_bert.errors import GeometryError, InputError, NotFoundError
 from covid_bert.report.dicom.attributes import ATTRIBUTES, patient_and_study, plane_of
@@ -220,17 +221,20 @@ def _instances(files: Iterable[Path], series_uid: str, wanted: set[str]) -> Iter
 
 
 def _instance(dataset: Dataset, series_uid: str, wanted: set[str]) -> _Instance | None:
-    uid = str(dataset.get("SOPInstanceUID", ""))
-    if uid not in wanted or str(dataset.get("SeriesInstanceUID", "")) != series_uid:
+    uid = dataset.get("SOPInstanceUID")
+    # Several UIDs in one are no string, and name no instance.
+    if not isinstance(uid, str) or uid not in wanted or str(dataset.get("SeriesInstanceUID", "")) != series_uid:
         return None
-    return _Instance(uid, dataset, frames_of(dataset))
+    return _Instance(str(uid), dataset, frames_of(dataset))
 
 
 def _check_identity(instances: list[Dataset]) -> None:
     first = instances[0]
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
-        if not first.get(keyword):
-            raise InputError(f"{keyword} is missing in the files: results would belong to no study.", _REEXPORT)
+        if not first.get(keyword) or isinstance(first[keyword].value, MultiValue):
+            raise InputError(
+                f"{keyword} is missing in the files, or is several: results would belong to no study.", _REEXPORT
+            )
         if any(str(each.get(keyword, "")) != str(first[keyword].value) for each in instances):
             raise InputError(f"The instances of the series differ in {keyword}.", _REEXPORT)
     if len({str(each.get("PatientID") or "") for each in instances}) > 1:
