@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import warnings
@@ -12,12 +13,14 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_maker import UNCOMPRESSED, make_series, setting
+from PIL import Image
 from result_maker import CREATED, classify, make_study
 from volume_maker import AFFINE, PATIENT_NAME, assert_clean, file_order, nifti, phantom
 
 from covid_bert.errors import CovidBertError, GeometryError, InputError, MixedSeriesError, NotFoundError
 from covid_bert.report.dicom import read_source
 from covid_bert.report.dicom.document import encapsulated_pdf
+from covid_bert.report.dicom.key_picture import key_picture
 from covid_bert.report.dicom.segmentation import lung_segmentation
 from covid_bert.report.dicom.structured_report import measurement_report
 from covid_bert.volumes import read
@@ -211,6 +214,19 @@ def test_what_is_no_dicom_study_is_refused(tmp_path) -> None:
     error = refused(InputError, volume)
     assert "not DICOM" in error.message
     assert isinstance(nibabel.load(tmp_path / "chest.nii.gz"), nibabel.Nifti1Image)
+
+
+def test_text_in_the_pixels_of_the_source_is_text_in_what_shows_them(tmp_path) -> None:
+    def edit(dataset, index) -> None:
+        dataset.BurnedInAnnotation = "YES" if index == 4 else "NO"
+
+    volume = make_study(tmp_path / "study", edit=edit)
+    source, classification = read_source(volume), classify(volume)
+    shown = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(shown, "png")
+    picture = key_picture(source, classification.result, shown.getvalue())
+    document = encapsulated_pdf(source, classification.result, b"%PDF")
+    assert (picture.BurnedInAnnotation, document.BurnedInAnnotation) == ("YES", "YES")
 
 
 def test_files_that_went_or_moved_are_noticed(tmp_path) -> None:

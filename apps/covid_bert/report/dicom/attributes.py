@@ -42,7 +42,7 @@ _LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageComp
 # What is read of a file; its pixels and everything else stay where they are.
 ATTRIBUTES = [
     *_OF_PATIENT_AND_STUDY, *_OF_INSTANCE, *_GEOMETRY, *_LOSSY, "SpecificCharacterSet", "NumberOfFrames",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def key_picture(source: DicomSource, result: StudyResult, png: bytes) -> SCImage
     dataset.PatientOrientation = None
     dataset.BodyPartExamined = "CHEST"
     dataset.ConversionType = "WSD"
-    dataset.BurnedInAnnotation = "NO"
+    dataset.BurnedInAnnotation = source.burned_in
     dataset.RecognizableVisualFeatures = "NO"
     dataset.ImageComments = RESEARCH_USE_ONLY
     shown = (source.plane_of(item.index) for item in key_slices(result, MOST_SLICES))

@@ -20,7 +20,7 @@ from covid_bert.report.dicom.identity import uid_of
 from covid_bert.volumes.archive import unpacked
 from covid_bert.volumes.dicom_files import guarded, is_dicom, read_header_of
 from covid_bert.volumes.dicom_frames import Frame, frames_of
-from covid_bert.volumes.dicom_headers import files_below
+from covid_bert.volumes.dicom_headers import files_below, is_marked
 from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.volume import Volume
 
@@ -67,11 +67,14 @@ class DicomSource:
         Slices, in the order of the volume's own grid (`Volume.native`).
     runs_to_head
         True where that order is foot to head, False where it is head to foot, None where the slices are not axial.
+    burned_in
+        BurnedInAnnotation of whatever shows its pixels: YES where an instance is marked so, else NO.
     """
 
     patient: Dataset
     planes: tuple[Plane, ...]
     runs_to_head: bool | None
+    burned_in: str = "NO"
 
     @property
     def instances(self) -> tuple[Dataset, ...]:
@@ -172,7 +175,9 @@ def read_source(volume: Volume) -> DicomSource:
     )
     _check_places(planes, volume)
     axis, direction = orientations.io_orientation(volume.native.affine)[2]
-    return DicomSource(patient_and_study(raw[0]), planes, bool(direction > 0) if axis == _HEAD_AXIS else None)
+    burned_in = "YES" if any(is_marked(each) for each in raw) else "NO"
+    runs_to_head = bool(direction > 0) if axis == _HEAD_AXIS else None
+    return DicomSource(patient_and_study(raw[0]), planes, runs_to_head, burned_in)
 
 
 def _distance(volume: Volume) -> float:
