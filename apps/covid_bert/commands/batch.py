@@ -72,10 +72,10 @@ class Index:
             return False
         return self._intact(entry)
 
-    def same_study(self, study: str, settings: str, series: str | None = None) -> Entry | None:
-        """The finished entry of the same image (of one series) under another name; None if there is none."""
+    def same_study(self, study: str, settings: str, owner: str | None = None) -> Entry | None:
+        """The finished entry of the same image (of one owner) under another name; None if there is none."""
         for entry in self.entries.values():
-            wanted = {"study": study, "settings": settings, "series": series}
+            wanted = {"study": study, "settings": settings, "owner": owner}
             if all(entry.get(name) == value for name, value in wanted.items()) and self._intact(entry):
                 return entry
         return None
@@ -114,8 +114,9 @@ class Batch:
         Where progress and the final table go.
     other_folders
         Further folders that results are written to.
-    by_series
-        True where the results belong to the input's DICOM series: the same image in two series is then two studies.
+    owner_of
+        Returns a hash of what else than the image the results of a study belong to: the same image of two owners is
+        then two studies. None where the image is all.
     """
 
     out: Path
@@ -123,7 +124,7 @@ class Batch:
     series: str | None
     console: Console
     other_folders: tuple[Path, ...] = ()
-    by_series: bool = False
+    owner_of: Callable[[Volume], str] | None = None
 
     def run(self, inputs: list[Path], work: Work) -> tuple[int, list[Entry]]:
         """Do `work` for each input.
@@ -199,9 +200,9 @@ class Batch:
             try:
                 with progress.stage("reading"):
                     volume = read(path, series=self.series)
-                if self.by_series:
-                    entry["series"] = hashlib.sha256(volume.source.series_instance_uid.encode()).hexdigest()[:16]
-                twin = index.same_study(volume.identifier, self.settings, entry.get("series"))
+                if self.owner_of is not None:
+                    entry["owner"] = self.owner_of(volume)
+                twin = index.same_study(volume.identifier, self.settings, entry.get("owner"))
                 if twin is not None:
                     self.console.print(f"[dim]{escape(path.name)}: the same image as one done before[/dim]")
                     entry = {**twin, **entry}
