@@ -85,6 +85,20 @@ def test_only_the_patients_own_words_are_searched_and_codes_stay():
     assert "BodyPartExamined" not in cleaned, "the name of a person, too"
 
 
+def test_what_was_compressed_with_losses_says_so_when_it_is_no_longer_compressed(tmp_path, exported):
+    for file in make_series(tmp_path / "source", ARRAY):
+        compress(file, "JPEG2000Lossless")
+        dataset = pydicom.dcmread(file)
+        dataset.pop("LossyImageCompression", None)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000
+        dataset.save_as(file)
+    before = read(tmp_path / "source").warnings
+    assert any("losses" in warning for warning in before)
+    code, shown, target = exported()
+    assert code == 0, shown
+    assert read(target).warnings == before
+
+
 @pytest.mark.parametrize(
     ("keyword", "value", "text"),
     [
