@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, OutputError, ParameterError
-from covid_bert.files import write_atomically
+from covid_bert.files import remove_abandoned, write_atomically
 from covid_bert.progress import Progress
 from covid_bert.volumes import Volume, read
 from covid_bert.volumes.study_files import study_files
@@ -30,8 +29,6 @@ logger = logging.getLogger(__name__)
 INDEX_FILE = "studies.json"
 LOCK_FILE = ".studies.lock"
 SOME_FAILED = 10
-# What `files.replacing` names its temporary files; a run that was killed may have left some.
-_LEFTOVER = re.compile(r"\.[0-9a-f]{32}(\.[a-z.]+)?")
 
 # Gets the study and its progress; returns facts for the index, with the names of the written files under "files".
 Work = Callable[[Volume, Progress], dict[str, Any]]
@@ -244,9 +241,7 @@ class Batch:
                 f"The output folder cannot be used: {error.strerror}.", "Choose another --out."
             ) from error
         try:
-            for path in self.out.iterdir():
-                if _LEFTOVER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            remove_abandoned(self.out)
             yield
         except KeyboardInterrupt:
             raise CancelledError(
