@@ -42,6 +42,17 @@ def test_results_are_written_as_dicom_once_for_each_series(tmp_path, phantom) ->
     assert code == 0
     assert "the same image" not in shown
     assert len(list(dicom.iterdir())) == 2
+    # So is the same series of a patient whose name was corrected.
+    for file in (tmp_path / "other").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PatientName = dataset.PatientID = "SOMEBODY^CORRECTED"
+        dataset.save_as(file)
+    code, shown = run("classify", tmp_path / "other", *options)
+    assert code == 0
+    assert "the same image" not in shown
+    (corrected,) = (each for each in dicom.iterdir() if each != folder)
+    assert {pydicom.dcmread(file).PatientID for file in corrected.iterdir()} == {"SOMEBODY^CORRECTED"}
+    assert "SOMEBODY" not in (out / "studies.json").read_text()
     (folder / "lungs.dcm").unlink()
     assert "skipped" not in run("classify", study, *options)[1]
     again = pydicom.dcmread(folder / "lungs.dcm")

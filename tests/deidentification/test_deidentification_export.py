@@ -210,6 +210,16 @@ def test_a_study_is_written_wholly_or_not_at_all(tmp_path, exported):
     assert len(tree(target)) == 12
 
 
+def test_a_study_with_a_file_that_may_not_be_read_is_not_exported_without_it(tmp_path, exported, monkeypatch):
+    files = make_series(tmp_path / "source", ARRAY, edit=dated("20240317"))
+    # Permissions do not keep root, as whom tests may run, from reading.
+    monkeypatch.setattr("covid_bert.deidentification.sources.access", lambda path, _mode: path != files[7])
+    code, shown, target = exported()
+    assert code == 3
+    assert "may not be read" in shown
+    assert tree(target) == {}
+
+
 def test_nothing_is_overwritten(tmp_path, exported):
     make_series(tmp_path / "source", ARRAY, edit=dated("20240317"))
     _, _, target = exported()

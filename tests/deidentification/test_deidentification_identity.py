@@ -85,6 +85,53 @@ def test_only_the_patients_own_words_are_searched_and_codes_stay():
     assert "BodyPartExamined" not in cleaned, "the name of a person, too"
 
 
+def test_what_was_compressed_with_losses_says_so_when_it_is_no_longer_compressed(tmp_path, exported):
+    for file in make_series(tmp_path / "source", ARRAY):
+        compress(file, "JPEG2000Lossless")
+        dataset = pydicom.dcmread(file)
+        dataset.pop("LossyImageCompression", None)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000
+        dataset.save_as(file)
+    before = read(tmp_path / "source").warnings
+    assert any("losses" in warning for warning in before)
+    code, shown, target = exported()
+    assert code == 0, shown
+    assert read(target).warnings == before
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "text"),
+    [
+        ("PatientName", "Quenzel-Maurer^Ada", "seen by Maurer"),
+        ("PatientName", "O'Quenzel^Ada", "quenzel"),
+        ("PatientName", "Kim^Su", "tumour of Kim"),
+        ("PatientName", "Müller^Ada", "Mu\u0308ller"),
+        ("PatientID", "KX-4711-98", "lesion of kx-4711-98, left"),
+        ("PatientID", "4711", "id_4711"),
+        ("DeviceSerialNumber", "SN99887", "CT SN99887"),
+        ("StudyInstanceUID", "1.2.840.113619.2.55.3.12345678", "of 1.2.840.113619.2.55.3.12345678"),
+    ],
+)
+def test_kept_texts_are_searched_for_whatever_says_who_it_is(keyword, value, text):
+    source = pydicom.Dataset()
+    setattr(source, keyword, value)
+    source.SegmentLabel, source.SoftwareVersions, source.Manufacturer = text, ["VB20A", text], "Maker"
+    cleaned = Cleaner(PROJECT, "x").clean(source, dummies=False)
+    assert "SegmentLabel" not in cleaned
+    assert "SoftwareVersions" not in cleaned
+    assert cleaned.Manufacturer == "Maker"
+
+
+def test_short_words_and_versions_are_no_identity():
+    source = pydicom.Dataset()
+    source.PatientName, source.PatientID, source.Modality = "CT^Kim", "711", "CT"
+    source.SegmentLabel, source.SoftwareVersions = "Kimura's sign", ["syngo 4.711", "10.2.14.3.7.255"]
+    cleaned = Cleaner(PROJECT, "x").clean(source, dummies=False)
+    assert cleaned.Modality == "CT"
+    assert cleaned.SegmentLabel == "Kimura's sign"
+    assert list(cleaned.SoftwareVersions) == ["syngo 4.711", "10.2.14.3.7.255"]
+
+
 def test_texts_that_no_rule_names_are_gone_without_a_word_of_the_patient():
     source = pydicom.Dataset()
     everything(source)

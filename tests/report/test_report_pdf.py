@@ -92,6 +92,21 @@ def test_without_calibration_the_number_is_a_score(phantom, classification, tmp_
     assert "There is no operating point" in text
 
 
+def test_a_class_that_the_operating_point_named_is_not_called_the_largest_score(
+    phantom, classification, tmp_path
+) -> None:
+    """Of a study unlike the training studies there is no probability, but still a class."""
+    update = {
+        "calibrated_probability": None,
+        "class_scores": {"covid": 0.4, "non-covid": 0.6},
+        "out_of_distribution_score": 1.5,
+    }
+    text = said(phantom, replace(classification, result=classification.result.model_copy(update=update)), tmp_path)
+    assert "Named COVID-19 by the rule for studies like the training studies, which this one is not." in text
+    assert "largest score" not in text
+    assert "UNLIKE THE TRAINING STUDIES" in text
+
+
 def test_without_a_lesion_network_it_says_that_nobody_looked(phantom, tmp_path) -> None:
     text = said(phantom, classify(phantom.volume, phantom.lungs.array, lesions=None), tmp_path)
     assert "lesions were not looked for" in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from covid_bert.errors import BusyError, CancelledError, CovidBertError, InternalError, OutputError, ParameterError
-from covid_bert.files import write_atomically
+from covid_bert.files import remove_abandoned, write_atomically
 from covid_bert.progress import Progress
 from covid_bert.volumes import Volume, read
 from covid_bert.volumes.study_files import study_files
@@ -30,8 +29,6 @@ logger = logging.getLogger(__name__)
 INDEX_FILE = "studies.json"
 LOCK_FILE = ".studies.lock"
 SOME_FAILED = 10
-# What `files.replacing` names its temporary files; a run that was killed may have left some.
-_LEFTOVER = re.compile(r"\.[0-9a-f]{32}(\.[a-z.]+)?")
 
 # Gets the study and its progress; returns facts for the index, with the names of the written files under "files".
 Work = Callable[[Volume, Progress], dict[str, Any]]
@@ -72,10 +69,10 @@ class Index:
             return False
         return self._intact(entry)
 
-    def same_study(self, study: str, settings: str, series: str | None = None) -> Entry | None:
-        """The finished entry of the same image (of one series) under another name; None if there is none."""
+    def same_study(self, study: str, settings: str, owner: str | None = None) -> Entry | None:
+        """The finished entry of the same image (of one owner) under another name; None if there is none."""
         for entry in self.entries.values():
-            wanted = {"study": study, "settings": settings, "series": series}
+            wanted = {"study": study, "settings": settings, "owner": owner}
             if all(entry.get(name) == value for name, value in wanted.items()) and self._intact(entry):
                 return entry
         return None
@@ -114,8 +111,9 @@ class Batch:
         Where progress and the final table go.
     other_folders
         Further folders that results are written to.
-    by_series
-        True where the results belong to the input's DICOM series: the same image in two series is then two studies.
+    owner_of
+        Returns a hash of what else than the image the results of a study belong to: the same image of two owners is
+        then two studies. None where the image is all.
     """
 
     out: Path
@@ -123,7 +121,7 @@ class Batch:
     series: str | None
     console: Console
     other_folders: tuple[Path, ...] = ()
-    by_series: bool = False
+    owner_of: Callable[[Volume], str] | None = None
 
     def run(self, inputs: list[Path], work: Work) -> tuple[int, list[Entry]]:
         """Do `work` for each input.
@@ -199,9 +197,9 @@ class Batch:
             try:
                 with progress.stage("reading"):
                     volume = read(path, series=self.series)
-                if self.by_series:
-                    entry["series"] = hashlib.sha256(volume.source.series_instance_uid.encode()).hexdigest()[:16]
-                twin = index.same_study(volume.identifier, self.settings, entry.get("series"))
+                if self.owner_of is not None:
+                    entry["owner"] = self.owner_of(volume)
+                twin = index.same_study(volume.identifier, self.settings, entry.get("owner"))
                 if twin is not None:
                     self.console.print(f"[dim]{escape(path.name)}: the same image as one done before[/dim]")
                     entry = {**twin, **entry}
@@ -243,9 +241,7 @@ class Batch:
                 f"The output folder cannot be used: {error.strerror}.", "Choose another --out."
             ) from error
         try:
-            for path in self.out.iterdir():
-                if _LEFTOVER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            remove_abandoned(self.out)
             yield
         except KeyboardInterrupt:
             raise CancelledError(

@@ -96,13 +96,31 @@ def classify(
     settings = f"{__version__} {' '.join(versions)} {series or ''}"
     if dicom is not None:
         settings += f" dicom {dicom.resolve()}"
-    # The same image in another series is another study to DICOM.
-    batch = Batch(out, settings, series, console, other_folders=(dicom,) if dicom else (), by_series=dicom is not None)
+    batch = Batch(
+        out,
+        settings,
+        series,
+        console,
+        other_folders=(dicom,) if dicom is not None else (),
+        owner_of=owner_of_objects if dicom is not None else None,
+    )
     code, entries = batch.run(inputs, work)
     finish(entries, out, report, console)
     if dicom is not None:
         console.print(f"DICOM objects are in {escape(str(dicom))}.", highlight=False)
     return code
+
+
+def owner_of_objects(volume: Volume) -> str:
+    """Return a hash of the series and the patient that DICOM objects of a study name; errors as `DicomResults`.
+
+    The same image in another series, or under a name that was corrected, is another study to an archive.
+    """
+    from covid_bert.report.dicom import read_source
+    from covid_bert.report.dicom.identity import digest_of
+
+    source = read_source(volume)
+    return digest_of(source.series_uid, source.patient.to_json(suppress_invalid_tags=True)).hex()[:16]
 
 
 class DicomResults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -28,10 +29,17 @@ _IDENTITY = (
     "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
     "PatientBirthName", "PatientMotherBirthName", "MedicalRecordLocator", "MilitaryRank", "InstitutionName",
     "InstitutionAddress", "StationName", "PatientComments", "AdmissionID", "Occupation", "OtherPatientNames",
+    "DeviceSerialNumber",
 )  # fmt: skip
 _IDENTITY_TAGS = frozenset(int(tag_for_keyword(keyword) or 0) for keyword in _IDENTITY)
-# Shorter pieces of names are pieces of other words too.
-_SHORTEST = 4
+# Shorter pieces of names are pieces of other words, and shorter names are words of every file ("CT").
+_SHORTEST, _SHORTEST_NAME = 4, 3
+# As long as UIDs are, which would lead back; versions of programs are shorter.
+_LIKE_UID = re.compile(r"[0-9][0-9.]{18,}[0-9]")
+# Of every image; empty where unknown.
+_DEMANDED = (
+    "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 _TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
 _DATE_DIGITS = 8
@@ -74,18 +82,9 @@ class Cleaner:
         cleaned = self._items(source, frozenset(identity_of(source)), dummies)
         cleaned.SpecificCharacterSet = "ISO_IR 192"
         cleaned.PatientName = cleaned.PatientID = self.project.patient(self.person)
-        for keyword in (
-            "PatientBirthDate",
-            "PatientSex",
-            "StudyDate",
-            "StudyTime",
-            "ReferringPhysicianName",
-            "StudyID",
-        ):
-            if keyword not in cleaned:  # demanded of every image, empty where unknown
+        for keyword in _DEMANDED:
+            if keyword not in cleaned:
                 setattr(cleaned, keyword, "")
-        if "AccessionNumber" not in cleaned:
-            cleaned.AccessionNumber = ""
         return cleaned
 
     def _items(self, source: Dataset, identity: frozenset[str], dummies: bool) -> Dataset:
@@ -156,8 +155,9 @@ def identity_of(source: Dataset) -> Iterator[str]:
                 yield from identity_of(item)
         elif element.VR == "PN" or int(tag) in _IDENTITY_TAGS:
             for text in _texts(element.value):
-                words = re.split(r"[\^=\s,]+", text) if element.VR == "PN" else [text]
-                yield from (word for word in words if len(word) >= _SHORTEST and names_somebody(word))
+                words = re.split(r"[\W_]+", text) if element.VR == "PN" else [text]
+                least = _SHORTEST_NAME if element.VR == "PN" else _SHORTEST
+                yield from (word for word in words if len(word) >= least and names_somebody(word))
 
 
 def _readable(source: Dataset, tag: BaseTag) -> DataElement | None:
@@ -178,14 +178,19 @@ def _harmless(element: DataElement, identity: frozenset[str]) -> bool:
         return False
     if element.VR in ("IS", "DS") and not all(_is_number(text) for text in texts):
         return False
-    return not any(_says(text, word) for word in identity for text in texts if element.VR not in ("IS", "DS"))
+    if element.VR in ("IS", "DS"):
+        return True
+    return not any(_LIKE_UID.search(text) or any(_says(text, word) for word in identity) for text in texts)
 
 
 def _says(text: str, word: str) -> bool:
-    """Whether a text has a word of the identity in it; numbers count as a whole only, or codes would be hit."""
-    if any(character.isdigit() for character in word):
-        return word in re.split(r"[^0-9a-z]+", text) or word == text
-    return word in text
+    """Whether a text has a word of the identity in it.
+
+    Numbers and short names count between other characters than letters and digits only, or codes would be hit.
+    """
+    if len(word) >= _SHORTEST and not any(character.isdigit() for character in word):
+        return word in text
+    return re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", text) is not None
 
 
 def _is_number(text: str) -> bool:
@@ -198,7 +203,7 @@ def _is_number(text: str) -> bool:
 
 def _texts(value: Any) -> Iterator[str]:
     for each in value if isinstance(value, MultiValue | list) else [value]:
-        yield "" if each is None else str(each).strip().casefold()
+        yield "" if each is None else unicodedata.normalize("NFKC", str(each)).strip().casefold()
 
 
 def _each(value: Any, change: Any) -> Any:

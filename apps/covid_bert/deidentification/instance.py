@@ -12,10 +12,9 @@ from covid_bert import __version__
 from covid_bert.deidentification.cleaning import Cleaner
 from covid_bert.deidentification.pixels import put_image, put_segmentation
 from covid_bert.deidentification.profile import TABLE_EDITION
-from covid_bert.deidentification.risks import is_marked
 from covid_bert.errors import UnreadableFileError
 from covid_bert.volumes.dicom_files import guarded, read_header_of
-from covid_bert.volumes.dicom_headers import read_headers
+from covid_bert.volumes.dicom_headers import is_marked, read_headers
 
 METHOD = f"covid-bert {__version__}: DICOM PS3.15 {TABLE_EDITION} Basic Profile"
 _BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from covid_bert.errors import UnreadableFileError
 from covid_bert.volumes.assembly import check_size
-from covid_bert.volumes.dicom_decoding import Decoder
+from covid_bert.volumes.dicom_decoding import LOSSY_SYNTAXES, Decoder
 from covid_bert.volumes.dicom_files import read_image_of
 from covid_bert.volumes.dicom_headers import SliceHeader
 
@@ -56,6 +56,9 @@ def put_image(cleaned: Dataset, headers: list[SliceHeader]) -> None:
     cleaned.SamplesPerPixel, cleaned.PhotometricInterpretation = 1, first.photometric
     cleaned.BitsAllocated, cleaned.BitsStored, cleaned.HighBit = 8 * dtype.itemsize, bits, bits - 1
     cleaned.PixelRepresentation = int(dtype.kind == "i")
+    # Nothing else would tell that something was lost.
+    if not first.lossy and first.transfer_syntax in LOSSY_SYNTAXES:
+        cleaned.LossyImageCompression = "01"
     _put(cleaned, bytes(content), "OB" if dtype.itemsize == 1 else "OW")
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import (
 from covid_bert.errors import InputError
 from covid_bert.lungs import segment_lungs
 from covid_bert.volumes import Volume
-from covid_bert.volumes.dicom_headers import GREY
+from covid_bert.volumes.dicom_headers import GREY, is_marked
 
 IMAGES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 # From the tips of the lungs to the chin it is a hand's breadth.
@@ -63,11 +63,6 @@ def burned_in_risks(dataset: Dataset) -> tuple[str, ...]:
         "without an ImageType": not image_type,
     }
     return tuple(reason for reason, holds in found.items() if holds)
-
-
-def is_marked(dataset: Dataset) -> bool:
-    """Whether an image says itself that text is burned into it."""
-    return str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
 
 
 def face_by_header(dataset: Dataset) -> str:

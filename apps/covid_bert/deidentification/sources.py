@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from os import R_OK, access
 from pathlib import Path
 
 from covid_bert.deidentification.risks import IMAGES, burned_in_risks, face_by_header, not_exported
@@ -68,7 +69,7 @@ class Found:
     studies
         In the order of their first files.
     damaged
-        Error of the first damaged file of each folder, and folder.
+        Error of the first file of each folder that is damaged or may not be read, and folder.
     others
         Number of files that are not DICOM, and of directory files.
     """
@@ -100,6 +101,13 @@ def find(folder: Path) -> Found:
     errors: dict[Path, UnreadableFileError] = {}
     others = 0
     for file in files_below(folder):
+        if not access(file, R_OK):
+            # It may be a slice of a study beside it, which would be exported without it.
+            errors.setdefault(
+                file.parent,
+                UnreadableFileError(f"'{file.name}' may not be read.", "Get the right to read it, or take it away."),
+            )
+            continue
         if not is_dicom(file):
             others += 1
             continue

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from covid_bert.systems.result import SliceEvidence, StudyResult
 
+# Of one report.
+MOST_SLICES = 6
 
-def key_slices(result: StudyResult, count: int) -> list[SliceEvidence]:
+
+def key_slices(result: StudyResult, count: int = MOST_SLICES) -> list[SliceEvidence]:
     """Return the slices that the result rests on most, apart from each other.
 
     They are taken by their share of the location map (of the score, or of the lesions), and among equals by their

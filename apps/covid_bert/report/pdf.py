@@ -41,7 +41,6 @@ from covid_bert.systems import SYSTEMS, Classification
 from covid_bert.systems.result import StudyResult
 from covid_bert.volumes.volume import Volume
 
-MOST_SLICES = 6
 _MISSING = "-"
 # Letters; the whole sentence stands in the measurement report.
 _TRAINED_ON = 170
@@ -67,7 +66,7 @@ def pdf_report(volume: Volume, classification: Classification, image_names: Mapp
     register_fonts()
     result = classification.result
     shown = shown_slices(result)
-    evidence = [item.index for item in key_slices(result, MOST_SLICES)]
+    evidence = [item.index for item in key_slices(result)]
     story: list[Flowable] = [
         text("Chest CT: study classification, lungs and lesions", TITLE),
         text(_subtitle(result), SMALL),

@@ -36,6 +36,9 @@ def decision(result: StudyResult) -> str:
     """Return in a sentence which class the result names, and by which rule."""
     title = class_title(result.predicted_class)
     calibrated = result.calibrated_probability
+    if result.is_unlike_training:
+        # The operating point may have named it, although no probability is given.
+        return f"Named {title} by the rule for studies like the training studies, which this one is not."
     if calibrated is None:
         return f"Class with the largest score: {title}. There is no operating point."
     side = "at or above" if calibrated.probability >= calibrated.threshold else "below"

@@ -141,6 +141,11 @@ def headers_of(dataset: pydicom.Dataset, path: Path) -> list[SliceHeader]:
     ]
 
 
+def is_marked(dataset: pydicom.Dataset) -> bool:
+    """Whether an image says itself that text which names somebody is burned into it (BurnedInAnnotation)."""
+    return str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
+
+
 def _whole(dataset: pydicom.Dataset, path: Path) -> dict[str, Any]:
     """Return what all frames of a file have in common."""
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)

@@ -150,6 +150,14 @@ def test_images_are_named_as_viewers_name_them(enhanced, tmp_path) -> None:
     assert "Slices are counted from the foot" in text
 
 
+def test_a_number_that_is_none_is_no_reason_to_refuse_an_image(tmp_path) -> None:
+    file = make_enhanced(tmp_path / "ct.dcm", ARRAY, edit=lambda dataset: setattr(dataset, "InstanceNumber", 7777))
+    file.write_bytes(file.read_bytes().replace(b"7777", b"a,b "))
+    source = read_source(read(file))
+    assert [plane.frame for plane in source.planes] == list(range(1, 13))
+    assert "InstanceNumber" not in source.instances[0]
+
+
 def test_a_study_in_several_files_names_the_frames_of_each(tmp_path) -> None:
     files = [
         make_enhanced(tmp_path / "ct" / "a.dcm", ARRAY, order=range(11, 6, -1)),

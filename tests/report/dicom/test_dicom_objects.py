@@ -130,6 +130,14 @@ def test_an_interrupted_write_leaves_nothing(chest, tmp_path, monkeypatch) -> No
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["lungs.dcm"]
 
 
+def test_no_segmentation_of_an_earlier_result_stays(chest, tmp_path) -> None:
+    objects = chest[3]
+    write_objects(objects, tmp_path, "s1-small")
+    healthy = {kind: dataset for kind, dataset in objects.items() if kind != "lesions"}
+    written = write_objects(healthy, tmp_path, "s1-small")
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+
+
 def test_folders_of_the_same_image_in_two_series_differ_and_name_nobody(tmp_path) -> None:
     first, second = (make_study(tmp_path / name) for name in ("one", "two"))
     assert first.identifier == second.identifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import warnings
@@ -12,12 +13,14 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_maker import UNCOMPRESSED, make_series, setting
+from PIL import Image
 from result_maker import CREATED, classify, make_study
 from volume_maker import AFFINE, PATIENT_NAME, assert_clean, file_order, nifti, phantom
 
 from covid_bert.errors import CovidBertError, GeometryError, InputError, MixedSeriesError, NotFoundError
 from covid_bert.report.dicom import read_source
 from covid_bert.report.dicom.document import encapsulated_pdf
+from covid_bert.report.dicom.key_picture import key_picture
 from covid_bert.report.dicom.segmentation import lung_segmentation
 from covid_bert.report.dicom.structured_report import measurement_report
 from covid_bert.volumes import read
@@ -92,6 +95,9 @@ def test_sources_of_every_byte_order_and_form_give_the_same_kind_of_objects(tmp_
         ("PatientIdentityRemoved", "YES"),
         ("LossyImageCompression", "01"),
         ("SliceThickness", 0),
+        ("SliceThickness", [2.5, 2.5]),
+        ("StudyDate", ["20240317", "20240318"]),
+        ("TimezoneOffsetFromUTC", "+9900"),
         ("FrameOfReferenceUID", ""),
         ("TimezoneOffsetFromUTC", "+0530"),
         ("ReferringPhysicianName", "A" * 100),
@@ -105,8 +111,9 @@ def test_odd_values_make_no_invalid_object(tmp_path, keyword, value) -> None:
         assert errors_of(file) == []
         dataset = pydicom.dcmread(file)
         assert "PatientName" in dataset
-        if keyword == "TimezoneOffsetFromUTC":
+        if keyword == "TimezoneOffsetFromUTC" and value == "+0530":
             assert (dataset.ContentDate, dataset.ContentTime) == ("20260304", "103607")
+        assert dataset.get("TimezoneOffsetFromUTC") != "+9900"
 
 
 def test_whatever_a_source_may_lack_makes_no_invalid_object(tmp_path) -> None:
@@ -150,6 +157,39 @@ def test_a_patient_is_never_lost_to_a_value_that_is_too_long(tmp_path) -> None:
         assert pydicom.dcmread(file).PatientID == long
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"])
+def test_uids_that_dicom_does_not_allow_are_still_the_names_of_things(tmp_path, keyword) -> None:
+    """Scanners and anonymisers write components with a leading zero, and more than 64 characters."""
+
+    def edit(dataset, index) -> None:
+        setattr(dataset, keyword, f"1.2.840.007.{'4' * 60}.{index if keyword == 'SOPInstanceUID' else 1}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        volume = make_study(tmp_path / "study", edit=edit)
+        originals = [pydicom.dcmread(file) for file in sorted((tmp_path / "study").iterdir())]
+        segmentation, report, document = (pydicom.dcmread(file) for file in written(volume, tmp_path))
+    series = segmentation.ReferencedSeriesSequence[0]
+    assert {each.StudyInstanceUID for each in (segmentation, report, document)} == {originals[0].StudyInstanceUID}
+    assert series.SeriesInstanceUID == originals[0].SeriesInstanceUID
+    named = {each.ReferencedSOPInstanceUID for each in series.ReferencedInstanceSequence}
+    assert named == {each.SOPInstanceUID for each in originals}
+    assert named == {each.ReferencedSOPInstanceUID for each in document.SourceInstanceSequence}
+    if keyword == "FrameOfReferenceUID":
+        assert segmentation.FrameOfReferenceUID == originals[0].FrameOfReferenceUID
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_several_uids_in_the_place_of_one_are_refused(tmp_path, keyword) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        volume = make_study(
+            tmp_path / "study",
+            edit=lambda dataset, index: setattr(dataset, keyword, ["1.2.3", f"1.2.{index if 'SOP' in keyword else 4}"]),
+        )
+    refused((InputError, NotFoundError), volume)
+
+
 def test_instances_of_two_patients_and_of_two_studies_are_refused(tmp_path) -> None:
     def two(keyword, values):
         return lambda dataset, index: setattr(dataset, keyword, values[index % 2])
@@ -174,6 +214,19 @@ def test_what_is_no_dicom_study_is_refused(tmp_path) -> None:
     error = refused(InputError, volume)
     assert "not DICOM" in error.message
     assert isinstance(nibabel.load(tmp_path / "chest.nii.gz"), nibabel.Nifti1Image)
+
+
+def test_text_in_the_pixels_of_the_source_is_text_in_what_shows_them(tmp_path) -> None:
+    def edit(dataset, index) -> None:
+        dataset.BurnedInAnnotation = "YES" if index == 4 else "NO"
+
+    volume = make_study(tmp_path / "study", edit=edit)
+    source, classification = read_source(volume), classify(volume)
+    shown = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(shown, "png")
+    picture = key_picture(source, classification.result, shown.getvalue())
+    document = encapsulated_pdf(source, classification.result, b"%PDF")
+    assert (picture.BurnedInAnnotation, document.BurnedInAnnotation) == ("YES", "YES")
 
 
 def test_files_that_went_or_moved_are_noticed(tmp_path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from pydicom import config
+from pydicom.datadict import dictionary_VM
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -15,8 +17,12 @@ from covid_bert.volumes.dicom_frames import Frame
 UTF8 = "ISO_IR 192"
 # Of a distance in mm: what fits into the 16 characters of a decimal string.
 _DECIMALS = 6
-# By these an archive finds the patient and the study: they are taken over as they are.
-_IDENTITY = {"PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber"}
+# By these an archive finds the patient, and whatever results refer to: they are taken over as they are. UIDs that DICOM
+# does not allow, too long or with a leading zero, are common; others in their place would name nothing.
+_IDENTITY = {"PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber"}
+_UIDS = {"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"}
+# Times are computed with the zone of the source.
+_ZONE = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]")
 # Empty where they are unknown (type 2).
 _EXPECTED = [
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
@@ -36,7 +42,7 @@ _LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageComp
 # What is read of a file; its pixels and everything else stay where they are.
 ATTRIBUTES = [
     *_OF_PATIENT_AND_STUDY, *_OF_INSTANCE, *_GEOMETRY, *_LOSSY, "SpecificCharacterSet", "NumberOfFrames",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
 
@@ -65,6 +71,8 @@ def patient_and_study(raw: Dataset) -> Dataset:
             setattr(kept, keyword, "")
     if kept.PatientSex not in ("M", "F", "O"):
         kept.PatientSex = ""
+    if not _ZONE.fullmatch(str(kept.get("TimezoneOffsetFromUTC", ""))):
+        kept.pop("TimezoneOffsetFromUTC", None)
     # A study without names says how they were removed.
     if not (kept.get("DeidentificationMethod") or kept.get("DeidentificationMethodCodeSequence")):
         kept.pop("PatientIdentityRemoved", None)
@@ -112,9 +120,11 @@ def _alone(frame: Frame) -> Dataset:
     """Return a frame's attributes where a single slice has them."""
     alone = Dataset()
     for keyword in (*_OF_INSTANCE, *_GEOMETRY, *_LOSSY):
-        value = frame.get(keyword)
-        if value is not None:
-            setattr(alone, keyword, value)
+        # As in `_taken`: a number that is none is no value.
+        with contextlib.suppress(ValueError, TypeError):
+            value = frame.get(keyword)
+            if value is not None:
+                setattr(alone, keyword, value)
     return alone
 
 
@@ -125,7 +135,7 @@ def _taken(raw: Dataset, keywords: list[str]) -> Dataset:
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
             element = raw[keyword]
             value = _unicode(element.value)
-            if keyword in _IDENTITY or _is_valid(element.VR, value):
+            if keyword in _IDENTITY or _is_usable(keyword, element.VR, value):
                 setattr(kept, keyword, value)
     return kept
 
@@ -143,6 +153,12 @@ def _unicode(value: object) -> object:
             items.append(copy)
         return Sequence(items)
     return value
+
+
+def _is_usable(keyword: str, vr: str, value: object) -> bool:
+    if isinstance(value, MultiValue) and dictionary_VM(keyword) == "1":
+        return False
+    return keyword in _UIDS or _is_valid(vr, value)
 
 
 def _is_valid(vr: str, value: object) -> bool:

@@ -44,7 +44,7 @@ def encapsulated_pdf(source: DicomSource, result: StudyResult, pdf: bytes) -> SO
     dataset.ConversionType = "WSD"
     dataset.AcquisitionDateTime = None
     # The report says which study it is of by a hash; who the patient is stands in the header alone.
-    dataset.BurnedInAnnotation = "NO"
+    dataset.BurnedInAnnotation = source.burned_in
     dataset.RecognizableVisualFeatures = "NO"
     dataset.SourceInstanceSequence = references(Plane(instance) for instance in source.instances)
     dataset.DocumentTitle = f"{TITLE} (research use only)"

@@ -90,8 +90,8 @@ def finish(dataset: Dataset, source: DicomSource, description: str, created: dat
 
 
 def _zone(source: DicomSource) -> timezone | None:
-    offset = str(source.patient.get("TimezoneOffsetFromUTC") or "")
-    if len(offset) != 5 or not offset[1:].isdigit():
+    offset = source.patient.get("TimezoneOffsetFromUTC")
+    if not offset:
         return None
     minutes = int(offset[1:3]) * 60 + int(offset[3:])
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))

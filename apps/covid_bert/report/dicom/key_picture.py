@@ -15,8 +15,6 @@ from covid_bert.report.dicom.source import DicomSource, references
 from covid_bert.report.evidence import key_slices
 from covid_bert.systems.result import StudyResult
 
-MOST_SLICES = 6
-
 
 def key_picture(source: DicomSource, result: StudyResult, png: bytes) -> SCImage:
     """Put the picture of a result into the patient's study.
@@ -51,10 +49,10 @@ def key_picture(source: DicomSource, result: StudyResult, png: bytes) -> SCImage
     dataset.PatientOrientation = None
     dataset.BodyPartExamined = "CHEST"
     dataset.ConversionType = "WSD"
-    dataset.BurnedInAnnotation = "NO"
+    dataset.BurnedInAnnotation = source.burned_in
     dataset.RecognizableVisualFeatures = "NO"
     dataset.ImageComments = RESEARCH_USE_ONLY
-    shown = (source.plane_of(item.index) for item in key_slices(result, MOST_SLICES))
+    shown = (source.plane_of(item.index) for item in key_slices(result))
     if items := references(plane for plane in shown if plane is not None):
         dataset.SourceImageSequence = items
     finish(dataset, source, f"Picture by {model}", made.created)

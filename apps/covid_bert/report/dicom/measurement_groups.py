@@ -31,7 +31,6 @@ from covid_bert.report.dicom.source import DicomSource, Plane
 from covid_bert.report.evidence import key_slices
 from covid_bert.systems.result import StudyResult
 
-MOST_SLICES = 6
 # Of a volume in mL, and of a share in percent.
 _VOLUME_DECIMALS, _SHARE_DECIMALS = 2, 2
 
@@ -51,9 +50,7 @@ def classification_group(result: StudyResult, source: DicomSource) -> Group:
     source
         The series; its instances are referred to where slices are axial.
     """
-    evidence = [
-        (item, plane) for item in key_slices(result, MOST_SLICES) if (plane := source.plane_of(item.index)) is not None
-    ]
+    evidence = [(item, plane) for item in key_slices(result) if (plane := source.plane_of(item.index)) is not None]
     measurements = [_number(codes.score_code(name), score) for name, score in result.class_scores.items()]
     calibrated = result.calibrated_probability
     if calibrated is not None:

@@ -18,6 +18,9 @@ from covid_bert.report.picture import picture_png
 from covid_bert.systems import Classification
 from covid_bert.volumes.volume import Volume
 
+# What does not depend on the system: all systems of a run have the same masks.
+_SEGMENTATIONS = ("lungs", "lesions")
+
 
 def dicom_results(source: DicomSource, volume: Volume, classification: Classification) -> dict[str, Dataset]:
     """Write a result as DICOM objects of the patient's study, each in a series of its own.
@@ -63,6 +66,8 @@ def folder_name(volume: Volume) -> str:
 def write_objects(objects: dict[str, Dataset], folder: Path, stem: str) -> list[Path]:
     """Write objects as DICOM files, each whole or not at all.
 
+    The Segmentation of an earlier mask is removed where the mask is empty now.
+
     Parameters
     ----------
     objects
@@ -70,7 +75,7 @@ def write_objects(objects: dict[str, Dataset], folder: Path, stem: str) -> list[
     folder
         Where to; it is made.
     stem
-        Of the system, like ``s1-small``: the files of what does not depend on it have no stem.
+        Of the system, like ``s1-small``: Segmentations do not depend on it, and their files have no stem.
 
     Returns
     -------
@@ -80,8 +85,11 @@ def write_objects(objects: dict[str, Dataset], folder: Path, stem: str) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for kind, dataset in objects.items():
-        path = folder / (f"{kind}.dcm" if kind in ("lungs", "lesions") else f"{stem}.{kind}.dcm")
+        path = folder / (f"{kind}.dcm" if kind in _SEGMENTATIONS else f"{stem}.{kind}.dcm")
         with replacing(path) as temporary:
             dataset.save_as(temporary, write_like_original=False)
         paths.append(path)
+    for kind in _SEGMENTATIONS:
+        if kind not in objects:
+            (folder / f"{kind}.dcm").unlink(missing_ok=True)
     return paths

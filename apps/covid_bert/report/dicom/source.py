@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from nibabel import orientations
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from covid_bert.errors import GeometryError, InputError, NotFoundError
 from covid_bert.report.dicom.attributes import ATTRIBUTES, patient_and_study, plane_of
@@ -19,7 +20,7 @@ from covid_bert.report.dicom.identity import uid_of
 from covid_bert.volumes.archive import unpacked
 from covid_bert.volumes.dicom_files import guarded, is_dicom, read_header_of
 from covid_bert.volumes.dicom_frames import Frame, frames_of
-from covid_bert.volumes.dicom_headers import files_below
+from covid_bert.volumes.dicom_headers import files_below, is_marked
 from covid_bert.volumes.geometry import LPS_TO_RAS
 from covid_bert.volumes.volume import Volume
 
@@ -66,11 +67,14 @@ class DicomSource:
         Slices, in the order of the volume's own grid (`Volume.native`).
     runs_to_head
         True where that order is foot to head, False where it is head to foot, None where the slices are not axial.
+    burned_in
+        BurnedInAnnotation of whatever shows its pixels: YES where an instance is marked so, else NO.
     """
 
     patient: Dataset
     planes: tuple[Plane, ...]
     runs_to_head: bool | None
+    burned_in: str = "NO"
 
     @property
     def instances(self) -> tuple[Dataset, ...]:
@@ -171,7 +175,9 @@ def read_source(volume: Volume) -> DicomSource:
     )
     _check_places(planes, volume)
     axis, direction = orientations.io_orientation(volume.native.affine)[2]
-    return DicomSource(patient_and_study(raw[0]), planes, bool(direction > 0) if axis == _HEAD_AXIS else None)
+    burned_in = "YES" if any(is_marked(each) for each in raw) else "NO"
+    runs_to_head = bool(direction > 0) if axis == _HEAD_AXIS else None
+    return DicomSource(patient_and_study(raw[0]), planes, runs_to_head, burned_in)
 
 
 def _distance(volume: Volume) -> float:
@@ -220,17 +226,20 @@ def _instances(files: Iterable[Path], series_uid: str, wanted: set[str]) -> Iter
 
 
 def _instance(dataset: Dataset, series_uid: str, wanted: set[str]) -> _Instance | None:
-    uid = str(dataset.get("SOPInstanceUID", ""))
-    if uid not in wanted or str(dataset.get("SeriesInstanceUID", "")) != series_uid:
+    uid = dataset.get("SOPInstanceUID")
+    # Several UIDs in one are no string, and name no instance.
+    if not isinstance(uid, str) or uid not in wanted or str(dataset.get("SeriesInstanceUID", "")) != series_uid:
         return None
-    return _Instance(uid, dataset, frames_of(dataset))
+    return _Instance(str(uid), dataset, frames_of(dataset))
 
 
 def _check_identity(instances: list[Dataset]) -> None:
     first = instances[0]
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
-        if not first.get(keyword):
-            raise InputError(f"{keyword} is missing in the files: results would belong to no study.", _REEXPORT)
+        if not first.get(keyword) or isinstance(first[keyword].value, MultiValue):
+            raise InputError(
+                f"{keyword} is missing in the files, or is several: results would belong to no study.", _REEXPORT
+            )
         if any(str(each.get(keyword, "")) != str(first[keyword].value) for each in instances):
             raise InputError(f"The instances of the series differ in {keyword}.", _REEXPORT)
     if len({str(each.get("PatientID") or "") for each in instances}) > 1:
