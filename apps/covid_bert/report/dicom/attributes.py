@@ -156,7 +156,8 @@ def _unicode(value: object) -> object:
 
 
 def _is_usable(keyword: str, vr: str, value: object) -> bool:
-    if isinstance(value, MultiValue) and dictionary_VM(keyword) == "1":
+    # A sequence is a MultiValue, too.
+    if vr != "SQ" and isinstance(value, MultiValue) and dictionary_VM(keyword) == "1":
         return False
     return keyword in _UIDS or _is_valid(vr, value)
 
