@@ -24,9 +24,9 @@ COMPAT_READY := .venv-compat/.ready
 CODE := apps tests benchmarks sample-data slicer_extension
 # What drawing without a screen needs (3D Slicer's views, Qt), by the library that is looked for.
 LIBRARIES := libEGL.so.1:libegl1 libGL.so.1:libgl1 libxkbcommon.so.0:libxkbcommon0 libfontconfig.so.1:libfontconfig1 libdbus-1.so.3:libdbus-1-3
-# Programs that tests run: a checker of DICOM objects, an archive with DICOMweb, readers of PDF, a browser.
+# Programs that tests run: a checker of DICOM objects, an archive with DICOMweb, a sender, readers of PDF, a browser.
 PROGRAMS := /usr/bin/dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
-	/usr/bin/pdftotext:poppler-utils /usr/bin/chromium:chromium
+	/usr/bin/storescu:dcmtk /usr/bin/pdftotext:poppler-utils /usr/bin/chromium:chromium
 
 .PHONY: help demo serve test test-fast test-compat lint bench libraries
 
@@ -63,7 +63,7 @@ lint: $(READY)
 libraries:
 	@missing=""; for each in $(LIBRARIES); do ldconfig -p | grep -q "$${each%%:*}" || missing="$$missing $${each##*:} libgl1-mesa-dri"; done; \
 	for each in $(PROGRAMS); do test -e "$${each%%:*}" || missing="$$missing $${each##*:}"; done; \
-	root="$$(test "$$(id -u)" = 0 || echo sudo)"; \
+	root="$$(test "$$(id -u)" = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive"; \
 	test -z "$$missing" || { echo "Installing$$missing"; \
 	$$root apt-get install -y --no-install-recommends $$missing \
 	|| { $$root apt-get update && $$root apt-get install -y --no-install-recommends $$missing; }; }

@@ -146,7 +146,7 @@ class Router:
         self._process.wait(120)
 
     def _push(self, study: Path) -> None:
-        program = shutil.which("storescu")
+        program = shutil.which("storescu", path="/usr/bin:/usr/local/bin")
         if program is None:
             raise RuntimeError("apt-get install dcmtk")
         names = ["-aet", "PACS", "-aec", "COVIDBERT", "127.0.0.1", str(self._port)]

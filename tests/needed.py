@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -24,8 +25,10 @@ def require_module(name: str, how: str) -> ModuleType:
 
 def require_program(name: str, package: str) -> str:
     """Return the path of a program, or say which package of Debian has it: a skip at home, a failure in CI."""
-    # Servers lie where the path of an ordinary user does not lead.
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    # Python packages bring programs of the same names; servers lie where the path of an ordinary user does not lead.
+    own = str(Path(sys.executable).parent)
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if place != own]
+    found = shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/local/sbin"]))
     return found or _missing(f"The program {name} is missing: apt-get install {package}")
 
 
